@@ -37,7 +37,7 @@ function areaOf(file: string): string {
   return file.split('/').length > 2 ? file.split('/').slice(0, 2).join('/') : 'src'
 }
 
-export function violations(file: string, text: string): string[] {
+function violations(file: string, text: string): string[] {
   const area = areaOf(file)
   if (area === 'src' && !LEAVES.includes(file)) return [] // main.ts and config.ts wire everything.
   const rule = ALLOWED[area] ?? { areas: [], packages: [] }
