@@ -2,8 +2,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from '../src/log.ts'
 import type { Source } from '../src/metrics.ts'
-import type { HeaderFields } from '../src/oci/headers.ts'
+import { API_VERSION, HEADERS, type HeaderFields } from '../src/oci/headers.ts'
 import type { Credential } from '../src/upstream/upstream.ts'
+
+/** What was found out about the caller before any handler ran (access.ts). */
+export interface Access {
+  /** Carried by every request to the primary on this caller's behalf. */
+  readonly credential: Credential
+  /** The caller could upload to this repository: a HEAD of it decides that, so the primary answers it (law 4). */
+  readonly mayWrite: boolean
+  /** The token names an older project under this path: only the primary can answer it. */
+  readonly onlyPrimary: boolean
+}
 
 export interface Exchange {
   readonly request: IncomingMessage
@@ -15,11 +25,14 @@ export interface Exchange {
   readonly query: string
   /** The client's true address: `X-Forwarded-For` is believed from `http.trustedproxies` only. */
   readonly clientAddress: string
+  /** `X-Forwarded-For` for the primary: the believed chain and the client's own address. */
+  readonly forwardedFor: string
   /** Aborted when the client has gone or the drain time is over. */
   readonly signal: AbortSignal
   readonly log: Logger
-  /** What a request to the primary on this caller's behalf carries. */
+  /** Shorthand for `access.credential`. */
   readonly credential: Credential
+  access: Access
   /** Where the answer came from; handlers set it before they write the head. */
   source: Source
   /** Body bytes written, for the access log. */
@@ -27,18 +40,19 @@ export interface Exchange {
 }
 
 /**
- * Writes the head of an answer: common headers (`X-Request-Id`, `Geo-Registry-Source`, API version) are added here, so
- * no handler can forget one.
+ * Sets the head of an answer: common headers (`X-Request-Id`, `Geo-Registry-Source`, API version) are added here, so
+ * no handler can forget one. It leaves with the first body byte, or by `flushHeaders`.
  */
 export function writeHead(exchange: Exchange, status: number, headers: HeaderFields): void {
   const { response } = exchange
   response.statusCode = status
-  response.setHeader('docker-distribution-api-version', 'registry/2.0')
+  response.setHeader(HEADERS.apiVersion, API_VERSION)
   response.setHeader('x-content-type-options', 'nosniff')
-  response.setHeader('x-request-id', exchange.requestId)
-  response.setHeader('geo-registry-source', exchange.source)
-  for (const [name, value] of Object.entries(headers)) {
-    if (value !== undefined) response.setHeader(name, value as string | string[])
+  response.setHeader(HEADERS.requestId, exchange.requestId)
+  response.setHeader(HEADERS.source, exchange.source)
+  for (const name in headers) {
+    const value = headers[name]
+    if (value !== undefined) response.setHeader(name, value)
   }
 }
 
@@ -57,4 +71,9 @@ export function answer(
   }
   exchange.writtenBytes += Buffer.byteLength(body)
   response.end(body)
+}
+
+/** The one warn-code OCI allows; shown when held content stands in for the primary's answer (law 5). */
+export function staleWarning(confirmedAtMs: number): string {
+  return `299 - "the primary registry cannot be reached; last confirmed ${new Date(confirmedAtMs).toISOString()}"`
 }

@@ -17,8 +17,8 @@ export interface Metrics {
   readonly breakerOpen: Gauge
   readonly limited: Counter<'limit'>
   readonly httpRequests: Counter<'route' | 'method' | 'code'>
-  readonly httpDurationSeconds: Histogram<'route' | 'method' | 'code'>
   readonly httpInFlight: Gauge<'route' | 'method'>
+  readonly httpDurationSeconds: Histogram<'route' | 'method' | 'code'>
 }
 
 /** GitLab's registry (LabKit) has these buckets, so that its dashboards fit. */
@@ -60,6 +60,7 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
       'limit',
     ]),
     httpRequests: counter('registry_http_requests_total', 'Requests answered', ['route', 'method', 'code']),
+    httpInFlight: gauge('registry_http_in_flight_requests', 'Requests being answered', ['route', 'method']),
     httpDurationSeconds: new Histogram({
       name: 'registry_http_request_duration_seconds',
       help: 'Time from the request head to the end of the answer',
@@ -67,6 +68,5 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
       buckets: HTTP_BUCKETS_SECONDS,
       registers,
     }),
-    httpInFlight: gauge('registry_http_in_flight_requests', 'Requests being answered', ['route', 'method']),
   }
 }

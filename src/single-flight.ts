@@ -3,7 +3,7 @@ export function singleFlight<K, V>(): (key: K, start: () => Promise<V>) => Promi
   const pending = new Map<K, Promise<V>>()
   return (key, start) => {
     const running = pending.get(key)
-    if (running) return running
+    if (running !== undefined) return running
     const flight = start().finally(() => {
       if (pending.get(key) === flight) pending.delete(key)
     })

@@ -1,0 +1,158 @@
+/** GET and HEAD of blobs: from the store, following a fill, or (a lone range nobody asked for whole) passed through. */
+import { read as readFile } from 'node:fs'
+import type { Fill } from '../src/fill/fill.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import { OciError } from '../src/oci/errors.ts'
+import { HEADERS, matchesEtag } from '../src/oci/headers.ts'
+import { type AskedRange, parseAskedRanges, resolveRanges } from '../src/oci/ranges.ts'
+import type { RepositoryName } from '../src/oci/reference.ts'
+import type { BlobStore, OpenBlob } from '../src/store/blob-store.ts'
+import type { RepositoryIndex } from '../src/store/repository-index.ts'
+import type { Upstream } from '../src/upstream/upstream.ts'
+import type { BodySender, BodySource } from './body.ts'
+import type { ClientQuota } from './client-quota.ts'
+import { answer, type Exchange, staleWarning, writeHead } from './exchange.ts'
+import { multipartOf } from './multipart.ts'
+import type { Standings } from './standing.ts'
+
+export interface BlobDeps {
+  readonly blobs: BlobStore
+  readonly index: RepositoryIndex
+  readonly standings: Standings
+  readonly fill: Fill
+  readonly upstream: Upstream
+  readonly body: BodySender
+  readonly quota: ClientQuota
+  readonly passThrough: (exchange: Exchange) => Promise<void>
+}
+
+interface BlobRoute {
+  readonly name: RepositoryName
+  readonly digest: Digest
+}
+
+export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: BlobRoute) => Promise<void> {
+  const { blobs, index, standings, fill, upstream, body } = deps
+
+  /** True when it was answered from the store. */
+  async function fromStore(exchange: Exchange, { name, digest }: BlobRoute): Promise<boolean> {
+    const link = await index.link(name, 'layer', digest)
+    const blob = await blobs.open(link?.target ?? digest)
+    if (!blob) return false
+    try {
+      const standing = standings.isFresh(link, exchange.access)
+        ? undefined
+        : await standings.settle(name, 'layer', digest, link, exchange.access)
+      exchange.source = standing?.staleSinceMs === undefined ? 'local' : 'stale'
+      const warning = standing?.staleSinceMs === undefined ? undefined : staleWarning(standing.staleSinceMs)
+      await serve(exchange, digest, blob.sizeBytes, sourceOf(blob), warning)
+      return true
+    } finally {
+      blob.close()
+    }
+  }
+
+  async function fromPrimary(exchange: Exchange, route: BlobRoute): Promise<void> {
+    const { name, digest } = route
+    const { credential, signal } = exchange
+    if (exchange.request.method === 'HEAD') {
+      const sizeBytes = await upstream.confirmBlob(name, digest, { credential, signal })
+      exchange.source = 'primary'
+      answer(exchange, 200, { ...blobHeaders(digest), 'content-length': String(sizeBytes) })
+      return
+    }
+    const asked = askedRanges(exchange, digest)
+    const leave = deps.quota.enter(exchange.clientAddress)
+    try {
+      const found = await fill.follow(name, digest, {
+        credential,
+        signal,
+        // Several ranges of a blob that is not here cost the primary the whole blob once, not each range (law 7).
+        range: asked?.length === 1 ? asked[0] : undefined,
+      })
+      if (found.kind === 'stored') {
+        if (await fromStore(exchange, route)) return
+        throw new OciError('UNAVAILABLE', {
+          message: 'the blob was removed while it was asked for: try again',
+        })
+      }
+      if (found.kind === 'pass') return await deps.passThrough(exchange)
+      const { follower } = found
+      try {
+        exchange.source = 'fill'
+        await serve(exchange, digest, follower.sizeBytes, follower)
+      } finally {
+        follower.close()
+      }
+    } finally {
+      leave()
+    }
+  }
+
+  async function serve(
+    exchange: Exchange,
+    digest: Digest,
+    sizeBytes: number,
+    source: BodySource,
+    warning?: string,
+  ): Promise<void> {
+    const headers = { ...blobHeaders(digest), warning }
+    if (matchesEtag(exchange.request.headers['if-none-match'], `"${digest}"`)) {
+      answer(exchange, 304, headers)
+      return
+    }
+    const wanted = resolveRanges(askedRanges(exchange, digest), sizeBytes)
+    if (wanted.kind === 'unsatisfiable') {
+      throw new OciError('RANGE_INVALID', { headers: { 'content-range': `bytes */${sizeBytes}` } })
+    }
+    const parts = multipartOf(wanted, sizeBytes)
+    writeHead(exchange, parts.status, { ...headers, ...parts.headers })
+    if (exchange.request.method === 'HEAD') {
+      exchange.response.end()
+      return
+    }
+    // A fill's first byte may take a while, and containerd waits 30 s for a head; a local one leaves with its head.
+    if (exchange.source === 'fill') exchange.response.flushHeaders()
+    for (const { preamble, start, end } of parts.parts) {
+      if (preamble) exchange.response.write(preamble)
+      await body.send(exchange, source, start, end)
+    }
+    exchange.response.end(parts.epilogue)
+  }
+
+  return async function readBlob(exchange, route) {
+    // A HEAD decides whether a client uploads (law 4): for a caller who could, the primary answers it.
+    if (exchange.request.method === 'HEAD' && exchange.access.mayWrite) return deps.passThrough(exchange)
+    if (await fromStore(exchange, route)) return
+    await fromPrimary(exchange, route)
+  }
+}
+
+/** The ranges to answer with: none when an `If-Range` names something else (RFC 9110, 13.1.5). */
+function askedRanges({ request }: Exchange, digest: Digest): readonly AskedRange[] | undefined {
+  const condition = request.headers['if-range']
+  if (condition !== undefined && condition !== `"${digest}"`) return undefined
+  return parseAskedRanges(request.headers.range)
+}
+
+/** Distribution's own, so that clients and caches treat both registries alike. */
+function blobHeaders(digest: Digest) {
+  return {
+    'content-type': 'application/octet-stream',
+    'accept-ranges': 'bytes',
+    'cache-control': 'max-age=31536000',
+    [HEADERS.contentDigest]: digest,
+    etag: `"${digest}"`,
+  }
+}
+
+function sourceOf(blob: OpenBlob): BodySource {
+  return {
+    read: (buffer, length, position) =>
+      new Promise((resolve, reject) => {
+        readFile(blob.fd, buffer, 0, length, position, (error, bytesRead) =>
+          error ? reject(error) : resolve(bytesRead),
+        )
+      }),
+  }
+}

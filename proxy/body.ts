@@ -1,0 +1,120 @@
+/**
+ * Blob bodies, from pooled buffers to the node response (law 6, DESIGN "Speed"): one buffer is read while the other is
+ * written. A transfer starts with small buffers of its own, is lent large ones while its client drains quickly, and
+ * gives them back when it does not; an empty pool means small ones. No web stream, no copy.
+ */
+import type { Exchange } from './exchange.ts'
+
+/** What a body is read from: a blob in the store, or a follower of a fill. */
+export interface BodySource {
+  /** Reads up to `length` bytes at `position`, waiting for at least one. */
+  read(buffer: Buffer, length: number, position: number, signal: AbortSignal): Promise<number>
+}
+
+export interface BodySenderOptions {
+  /** How long a client may leave a write undrained before it is cut off; default 5 minutes (`http.idletimeout`). */
+  readonly idleTimeoutMs?: number
+  /** Pairs of large buffers of the whole process; default 32: 32 MiB. */
+  readonly largePairs?: number
+}
+
+export interface BodySender {
+  /**
+   * Writes bytes `start` to `end` (exclusive) after a head that has been set. When the source fails, or the client
+   * goes or stalls, the connection is cut (never ended cleanly, law 1) and the cause thrown.
+   */
+  send(exchange: Exchange, source: BodySource, start: number, end: number): Promise<void>
+  close(): void
+}
+
+type Pair = readonly [Buffer, Buffer]
+
+/** Measured on Node 26: 512 KiB serves 1.9 to 2.5 GB/s, 64 KiB about half. */
+const LARGE_BYTES = 512 * 1024
+/** Two of these are the 64 KiB a waiting transfer may hold. */
+const SMALL_BYTES = 32 * 1024
+/** A write that drains within this earns large buffers. */
+const QUICK_DRAIN_MS = 100
+
+export function createBodySender(options: BodySenderOptions = {}): BodySender {
+  const idleTimeoutMs = options.idleTimeoutMs ?? 300_000
+  let unmade = options.largePairs ?? 32
+  const free: Pair[] = []
+  const writes = new Set<{ readonly startedAtMs: number; readonly exchange: Exchange }>()
+
+  // One sweep for all transfers: a timer per write would cost more than the write.
+  const sweep = setInterval(
+    () => cutStalled(performance.now() - idleTimeoutMs),
+    Math.min(1000, idleTimeoutMs),
+  )
+  sweep.unref()
+
+  function cutStalled(before: number): void {
+    for (const { startedAtMs, exchange } of writes) {
+      if (startedAtMs < before)
+        exchange.response.destroy(new Error('no byte was taken within http.idletimeout'))
+    }
+  }
+
+  function lend(): Pair | undefined {
+    const pair = free.pop()
+    if (pair || unmade === 0) return pair
+    unmade -= 1
+    return allocate(LARGE_BYTES)
+  }
+
+  /** Resolves with the milliseconds it took until the kernel had it all. */
+  function write(exchange: Exchange, bytes: Buffer): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const pending = { startedAtMs: performance.now(), exchange }
+      writes.add(pending)
+      exchange.response.write(bytes, (error) => {
+        writes.delete(pending)
+        if (error) reject(error)
+        else resolve(performance.now() - pending.startedAtMs)
+      })
+    })
+  }
+
+  async function send(exchange: Exchange, source: BodySource, start: number, end: number): Promise<void> {
+    let lent: Pair | undefined
+    let small: Pair | undefined
+    let draining: Promise<number> | undefined
+    try {
+      for (let position = start, turn: 0 | 1 = 0; position < end; turn = turn === 0 ? 1 : 0) {
+        small ??= lent ? undefined : allocate(Math.min(SMALL_BYTES, end - start))
+        const buffer = (lent ?? small ?? allocate(SMALL_BYTES))[turn]
+        const length = Math.min(buffer.length, end - position)
+        const bytesRead = await source.read(buffer, length, position, exchange.signal)
+        if (bytesRead === 0) throw new Error('the content ended before its size')
+        const tookMs = await draining
+        draining = write(exchange, buffer.subarray(0, bytesRead))
+        draining.catch(() => undefined) // Awaited a turn later; until then a failure must not count as unhandled.
+        position += bytesRead
+        exchange.writtenBytes += bytesRead
+        if (tookMs === undefined) continue
+        if (!lent && tookMs < QUICK_DRAIN_MS) lent = lend()
+        else if (lent && tookMs >= QUICK_DRAIN_MS) {
+          await draining // It still holds one of the buffers.
+          free.push(lent)
+          lent = undefined
+        }
+      }
+      await draining
+    } catch (error) {
+      exchange.response.destroy()
+      throw error
+    } finally {
+      if (lent) {
+        await draining?.catch(() => undefined) // Known above; here only the buffers matter.
+        free.push(lent)
+      }
+    }
+  }
+
+  return { send, close: () => clearInterval(sweep) }
+}
+
+function allocate(bytes: number): Pair {
+  return [Buffer.allocUnsafeSlow(bytes), Buffer.allocUnsafeSlow(bytes)]
+}

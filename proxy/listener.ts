@@ -1,0 +1,221 @@
+/**
+ * The public listener: one node HTTP server, whose limits are a registry's rather than node's, and around each request
+ * the exchange, the access log, the metrics and the error answer.
+ */
+import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import type { Logger } from '../src/log.ts'
+import type { Metrics, Source } from '../src/metrics.ts'
+import { OciError } from '../src/oci/errors.ts'
+import { headerValue } from '../src/oci/headers.ts'
+import { UpstreamError } from '../src/upstream/errors.ts'
+import type { Credential } from '../src/upstream/upstream.ts'
+import { logAccess } from './access-log.ts'
+import type { App } from './app.ts'
+import { createClientAddress } from './client-address.ts'
+import type { ClientQuota } from './client-quota.ts'
+import type { Access, Exchange } from './exchange.ts'
+import { answerError } from './on-error.ts'
+import { parseRoute, type Route } from './routes.ts'
+
+export interface ListenerDeps {
+  readonly app: App
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Requests of one client at once (`http.limits.connections`). */
+  readonly quota: ClientQuota
+  /** The 401 for a token that verified here and that the primary did not take. */
+  readonly challenge: (exchange: Exchange, route: Route | undefined) => OciError
+}
+
+export interface ListenerOptions {
+  readonly host: string
+  readonly port: number
+  /** Addresses or CIDR ranges whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
+  /** PEM; the public listener speaks TLS when set. */
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
+}
+
+export interface Listener {
+  readonly address: AddressInfo
+  /** Certificates were renewed: new connections get them. */
+  renewTls(tls: { readonly cert: Buffer; readonly key: Buffer }): void
+  /** Stops accepting, lets what is in flight end within `drainTimeoutMs`, then cuts the rest. */
+  close(drainTimeoutMs: number): Promise<void>
+}
+
+const SERVER_OPTIONS = {
+  /** Node's default of 5 minutes would cut a long upload; bodies have idle limits of their own. */
+  requestTimeout: 0,
+  headersTimeout: 30_000,
+  /** Longer than any balancer's (Google's keeps idle connections 600 s), so that the balancer closes first. */
+  keepAliveTimeout: 620_000,
+  /** A GitLab token with many scopes passes node's 16 KiB. */
+  maxHeaderSize: 64 * 1024,
+  noDelay: true,
+}
+
+/** Before access has been decided nothing is sent on anybody's behalf. */
+const NO_ACCESS: Access = {
+  credential: { kind: 'caller', authorization: undefined },
+  mayWrite: false,
+  onlyPrimary: false,
+}
+
+export async function startListener(deps: ListenerDeps, options: ListenerOptions): Promise<Listener> {
+  const clientAddress = createClientAddress(options.trustedProxies)
+  const shutdown = new AbortController()
+  let draining = false
+
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    const exchange = new HttpExchange(request, response, deps.log, clientAddress, shutdown.signal)
+    if (draining) response.setHeader('connection', 'close')
+    void answerRequest(deps, exchange)
+  }
+  const server: Server | TlsServer = options.tls
+    ? createTlsServer({ ...SERVER_OPTIONS, ...options.tls }, onRequest)
+    : createServer(SERVER_OPTIONS, onRequest)
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (!socket.writable || error.code === 'ECONNRESET') {
+      socket.destroy()
+      return
+    }
+    const status =
+      error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+  })
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port, options.host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string')
+    throw new Error('the public listener has no TCP address')
+
+  return {
+    address,
+    renewTls(tls) {
+      if (server instanceof TlsServer) server.setSecureContext(tls)
+    },
+    async close(drainTimeoutMs) {
+      draining = true
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      const cut = setTimeout(() => {
+        shutdown.abort(new Error('the site is shutting down'))
+        server.closeAllConnections()
+      }, drainTimeoutMs)
+      await closed
+      clearTimeout(cut)
+    },
+  }
+}
+
+async function answerRequest(deps: ListenerDeps, exchange: HttpExchange): Promise<void> {
+  const { request, response } = exchange
+  let route: Route | undefined
+  let leave: (() => void) | undefined
+  response.once('close', () => {
+    leave?.()
+    if (route) deps.metrics.httpInFlight.dec({ route: route.kind, method: request.method ?? '' })
+    logAccess(deps, exchange, route)
+  })
+  try {
+    leave = deps.quota.enter(exchange.clientAddress)
+    route = parseRoute(exchange.path)
+    deps.metrics.httpInFlight.inc({ route: route.kind, method: request.method ?? '' })
+    await deps.app(exchange, route)
+  } catch (error) {
+    logFailure(exchange, error)
+    answerError(exchange, error, route, () => deps.challenge(exchange, route))
+  }
+}
+
+/** Logged once, here at the boundary; what the client caused is its own business and only shows in the access log. */
+function logFailure(exchange: HttpExchange, error: unknown): void {
+  if (error instanceof OciError && error.status < 500) return
+  if (exchange.signal.aborted) {
+    exchange.log.debug({ error }, 'the client left before its answer was complete')
+  } else if (error instanceof UpstreamError) {
+    if (error.kind === 'unavailable' || error.kind === 'faulty') {
+      exchange.log.warn({ error, status: error.status }, 'the primary did not answer as it should')
+    }
+  } else exchange.log.error({ error }, 'a request failed')
+}
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/
+
+/** Made for every request, so what is rarely needed is made when it is. */
+class HttpExchange implements Exchange {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly requestId: string
+  readonly path: string
+  readonly query: string
+  readonly clientAddress: string
+  readonly forwardedFor: string
+  readonly startedAtMs: number = performance.now()
+  access: Access = NO_ACCESS
+  source: Source = 'local'
+  writtenBytes = 0
+  readonly #rootLog: Logger
+  readonly #shutdown: AbortSignal
+  #log: Logger | undefined
+  #signal: AbortSignal | undefined
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    log: Logger,
+    clientAddress: ReturnType<typeof createClientAddress>,
+    shutdown: AbortSignal,
+  ) {
+    this.request = request
+    this.response = response
+    this.#rootLog = log
+    this.#shutdown = shutdown
+    const url = request.url ?? '/'
+    const mark = url.indexOf('?')
+    this.path = mark === -1 ? url : url.slice(0, mark)
+    this.query = mark === -1 ? '' : url.slice(mark + 1)
+    const given = headerValue(request.headers, 'x-request-id')
+    this.requestId = given !== undefined && REQUEST_ID.test(given) ? given : randomUUID()
+    const client = clientAddress(
+      request.socket.remoteAddress,
+      headerValue(request.headers, 'x-forwarded-for'),
+    )
+    this.clientAddress = client.address
+    this.forwardedFor = client.forwardedFor
+  }
+
+  get credential(): Credential {
+    return this.access.credential
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#rootLog.child({ correlation_id: this.requestId })
+    return this.#log
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#signal) {
+      const gone = new AbortController()
+      const { response } = this
+      const abort = () => gone.abort(new UpstreamError('aborted', 'the client left'))
+      if (response.destroyed) abort()
+      else response.once('close', () => response.writableFinished || abort())
+      if (this.#shutdown.aborted) abort()
+      // Listened to by one controller per request, and let go with it: AbortSignal.any would leave one per request.
+      this.#shutdown.addEventListener('abort', abort, { once: true })
+      response.once('close', () => this.#shutdown.removeEventListener('abort', abort))
+      this.#signal = gone.signal
+    }
+    return this.#signal
+  }
+}

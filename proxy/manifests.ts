@@ -1,0 +1,116 @@
+/** GET and HEAD of manifests, by tag and by digest. One decision for both methods, law 4's HEAD excepted. */
+
+import type { Source } from '../src/metrics.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import { HEADERS, headerValue, matchesEtag } from '../src/oci/headers.ts'
+import type { Manifest } from '../src/oci/manifest.ts'
+import { acceptsLiterally } from '../src/oci/media-types.ts'
+import type { Reference, RepositoryName } from '../src/oci/reference.ts'
+import { singleFlight } from '../src/single-flight.ts'
+import type { Upstream } from '../src/upstream/upstream.ts'
+import { answer, type Exchange, staleWarning } from './exchange.ts'
+import type { HeldManifests } from './held-manifests.ts'
+import { type KeepDeps, keepManifest } from './keep-manifest.ts'
+import type { Standings } from './standing.ts'
+import type { TagResolver } from './tag-resolver.ts'
+
+export interface ManifestDeps extends KeepDeps {
+  readonly manifests: HeldManifests
+  readonly standings: Standings
+  readonly tags: TagResolver
+  readonly upstream: Upstream
+  /** Sends the client's own request to the primary and its answer back. */
+  readonly passThrough: (exchange: Exchange) => Promise<void>
+}
+
+/** What to answer with, or undefined when the client's own request must go to the primary. */
+interface Found {
+  readonly manifest: Manifest
+  readonly source: Source
+  readonly staleSinceMs?: number | undefined
+}
+
+export function createManifestReads(
+  deps: ManifestDeps,
+): (exchange: Exchange, route: { name: RepositoryName; reference: Reference }) => Promise<void> {
+  const { index, manifests, standings, tags, upstream } = deps
+  const fetches = singleFlight<string, Manifest | 'not-kept'>()
+
+  async function byTag(exchange: Exchange, name: RepositoryName, reference: Reference & { kind: 'tag' }) {
+    const held = await tags.held(name, reference.tag)
+    // Only what stands literally in Accept is answered here; any other negotiation is the primary's.
+    if (held && !accepts(exchange, held)) return undefined
+    const resolution = await tags.resolve(name, reference.tag, exchange.access)
+    if (resolution.kind === 'not-kept') return undefined
+    const { manifest, kind } = resolution
+    return { manifest, source: kind, staleSinceMs: kind === 'stale' ? resolution.confirmedAtMs : undefined }
+  }
+
+  async function byDigest(
+    exchange: Exchange,
+    name: RepositoryName,
+    digest: Digest,
+  ): Promise<Found | undefined> {
+    const link = await index.link(name, 'manifest', digest)
+    const target = link?.target ?? digest
+    const manifest = manifests.cached(target) ?? (await manifests.get(target))
+    if (manifest) {
+      if (!accepts(exchange, manifest)) return undefined
+      if (standings.isFresh(link, exchange.access)) return { manifest, source: 'local' }
+      const { staleSinceMs } = await standings.settle(name, 'manifest', digest, link, exchange.access)
+      return { manifest, source: staleSinceMs === undefined ? 'local' : 'stale', staleSinceMs }
+    }
+    const fetched = await fetch(exchange, name, digest)
+    return fetched === 'not-kept' ? undefined : { manifest: fetched, source: 'fill' }
+  }
+
+  /** Shared by callers with the same token only: a refusal is one caller's own. */
+  function fetch(exchange: Exchange, name: RepositoryName, digest: Digest): Promise<Manifest | 'not-kept'> {
+    const { credential } = exchange
+    const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
+    return fetches(`${name}@${digest}\n${caller}`, async () => {
+      const mark = index.mark()
+      const fetched = await upstream.getManifest(name, { kind: 'digest', digest }, { credential })
+      if (fetched === 'not-modified' || fetched === 'not-kept') return 'not-kept'
+      await keepManifest(deps, name, fetched, mark)
+      return fetched
+    })
+  }
+
+  return async function readManifest(exchange, { name, reference }) {
+    // A HEAD decides whether a client uploads (law 4): for a caller who could, the primary answers it.
+    if (exchange.request.method === 'HEAD' && exchange.access.mayWrite) return deps.passThrough(exchange)
+    const found =
+      reference.kind === 'tag'
+        ? await byTag(exchange, name, reference)
+        : await byDigest(exchange, name, reference.digest)
+    if (!found || !accepts(exchange, found.manifest)) return deps.passThrough(exchange)
+    respond(exchange, found, reference)
+  }
+}
+
+function accepts(exchange: Exchange, manifest: Manifest): boolean {
+  // Several Accept lines arrive joined by node, as the specification lets them be read.
+  return acceptsLiterally(exchange.request.headers.accept, manifest.mediaType)
+}
+
+function respond(exchange: Exchange, { manifest, source, staleSinceMs }: Found, reference: Reference): void {
+  const digest = reference.kind === 'digest' ? reference.digest : manifest.digest
+  const etag = `"${digest}"`
+  exchange.source = source
+  const headers = {
+    [HEADERS.contentDigest]: digest,
+    etag,
+    warning: staleSinceMs === undefined ? undefined : staleWarning(staleSinceMs),
+  }
+  if (matchesEtag(headerValue(exchange.request.headers, 'if-none-match'), etag)) {
+    answer(exchange, 304, headers)
+    return
+  }
+  answer(
+    exchange,
+    200,
+    { ...headers, 'content-type': manifest.mediaType, 'content-length': String(manifest.bytes.length) },
+    manifest.bytes,
+  )
+}

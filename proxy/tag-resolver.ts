@@ -1,0 +1,147 @@
+/**
+ * What a tag means now (laws 2 and 5): confirmed here, or asked of the primary, or, only while the primary is away,
+ * what it was last known to be.
+ */
+import type { Manifest } from '../src/oci/manifest.ts'
+import type { RepositoryName, Tag } from '../src/oci/reference.ts'
+import type { HeldTag } from '../src/store/repository-index.ts'
+import type { Breaker } from '../src/upstream/breaker.ts'
+import { isOutage, UpstreamError } from '../src/upstream/errors.ts'
+import type { Upstream } from '../src/upstream/upstream.ts'
+import type { Access } from './exchange.ts'
+import type { HeldManifests } from './held-manifests.ts'
+import { type KeepDeps, keepManifest } from './keep-manifest.ts'
+import { createTagChecks } from './tag-checks.ts'
+
+export type Resolution =
+  | { readonly kind: 'local'; readonly manifest: Manifest }
+  /** Just brought from the primary. */
+  | { readonly kind: 'fill'; readonly manifest: Manifest }
+  | { readonly kind: 'stale'; readonly manifest: Manifest; readonly confirmedAtMs: number }
+  /** The primary has it in a form that is not kept (schema 1, unknown types): its answer must be passed through. */
+  | { readonly kind: 'not-kept' }
+
+export interface TagResolverDeps extends KeepDeps {
+  readonly manifests: HeldManifests
+  readonly upstream: Upstream
+  readonly breaker: Breaker
+  /** `outage.maxstale` in milliseconds. */
+  readonly maxStaleMs: number
+  readonly now?: () => number
+}
+
+interface Held {
+  readonly manifest: Manifest
+  readonly entry: HeldTag
+}
+
+export interface TagResolver {
+  /** What is held of the tag, whatever it is worth; for the media type alone. */
+  held(name: RepositoryName, tag: Tag): Promise<Manifest | undefined>
+  /** Throws `UpstreamError`. */
+  resolve(name: RepositoryName, tag: Tag, access: Access): Promise<Resolution>
+}
+
+export function createTagResolver(deps: TagResolverDeps): TagResolver {
+  const { freshness, index, manifests, upstream, breaker } = deps
+  const now = deps.now ?? Date.now
+  const checks = createTagChecks<Resolution>()
+
+  async function find(name: RepositoryName, tag: Tag): Promise<Held | undefined> {
+    const entry = await index.tag(name, tag)
+    const manifest = entry && (manifests.cached(entry.digest) ?? (await manifests.get(entry.digest)))
+    return manifest && { manifest, entry }
+  }
+
+  async function resolve(name: RepositoryName, tag: Tag, access: Access): Promise<Resolution> {
+    const digest = access.onlyPrimary ? undefined : freshness.confirmed(name, tag)
+    if (digest !== undefined) {
+      const manifest = manifests.cached(digest) ?? (await manifests.get(digest))
+      if (manifest && (await index.link(name, 'manifest', digest))) return { kind: 'local', manifest }
+    }
+    const { credential } = access
+    const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
+    return checks(`${name}:${tag}\n${caller}`, () => check(name, tag, access))
+  }
+
+  /** Sends the question, unless the primary is known to be away and what is held may stand in for its answer. */
+  async function check(name: RepositoryName, tag: Tag, access: Access): Promise<Resolution> {
+    const held = await find(name, tag)
+    const stale = held && !access.onlyPrimary ? await standIn(name, held) : undefined
+    if (stale && breaker.isOpen) {
+      breaker.probe(() => ask(name, tag, access, held))
+      return stale
+    }
+    try {
+      const resolution = await ask(name, tag, access, held)
+      breaker.succeeded()
+      return resolution
+    } catch (error) {
+      breaker.failed(error, held ? 'tag-check' : 'read')
+      const outage = isOutage(error) || (error instanceof UpstreamError && error.kind === 'limited')
+      if (outage && stale) return stale
+      throw error
+    }
+  }
+
+  async function ask(
+    name: RepositoryName,
+    tag: Tag,
+    { credential }: Access,
+    held: Held | undefined,
+  ): Promise<Resolution> {
+    const observation = freshness.observe(name, tag)
+    const mark = index.mark()
+    try {
+      const answer = await upstream.getManifest(
+        name,
+        { kind: 'tag', tag },
+        { credential, heldDigest: held?.manifest.digest, check: held !== undefined },
+      )
+      if (answer === 'not-kept') return { kind: 'not-kept' }
+      if (answer !== 'not-modified') {
+        await keepManifest(deps, name, answer, mark, observation)
+        return { kind: 'fill', manifest: answer }
+      }
+      if (!held)
+        throw new UpstreamError('faulty', 'the primary said 304 to a question that was not conditional')
+      await renew(name, tag, held, mark, observation)
+      return { kind: 'local', manifest: held.manifest }
+    } catch (error) {
+      if (error instanceof UpstreamError && error.kind === 'absent' && freshness.stands(observation)) {
+        await index.hideTag(name, tag)
+      }
+      throw error
+    }
+  }
+
+  /** The primary said that tag and digest still belong together: that is its word for the link as well. */
+  async function renew(
+    name: RepositoryName,
+    tag: Tag,
+    { manifest, entry }: Held,
+    mark: ReturnType<typeof index.mark>,
+    observation: ReturnType<typeof freshness.observe>,
+  ): Promise<void> {
+    if (!freshness.stands(observation)) return
+    if (entry.confirmedAtMs === undefined) {
+      // An adopted folder's tag, or one that was in doubt: from now on it is the primary's word.
+      await keepManifest(deps, name, manifest, mark, observation)
+      return
+    }
+    const link = await index.link(name, 'manifest', manifest.digest)
+    if (link?.confirmedAtMs === undefined) await index.putLink(name, 'manifest', manifest.digest, mark)
+    index.renewTag(name, tag, manifest.digest, mark)
+    freshness.confirm(observation, manifest.digest)
+  }
+
+  /** What may be served if the primary cannot be asked (law 5), or undefined. */
+  async function standIn(name: RepositoryName, { manifest, entry }: Held): Promise<Resolution | undefined> {
+    const { confirmedAtMs } = entry
+    if (confirmedAtMs === undefined || now() - confirmedAtMs >= deps.maxStaleMs) return undefined
+    const link = await index.link(name, 'manifest', manifest.digest)
+    return link?.confirmedAtMs === undefined ? undefined : { kind: 'stale', manifest, confirmedAtMs }
+  }
+
+  return { resolve, held: async (name, tag) => (await find(name, tag))?.manifest }
+}
