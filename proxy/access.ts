@@ -96,7 +96,7 @@ export function createOpenAuthorizer(options: { push: boolean; credential: Crede
 function targetOf(exchange: Exchange, route: Route): AccessTarget {
   if (route.kind === 'catalog') return 'catalog'
   if (!('name' in route)) return 'ping'
-  const mounts = route.kind === 'uploads' && exchange.query.includes('from=')
-  const from = mounts ? (new URLSearchParams(exchange.query).get('from') ?? undefined) : undefined
-  return { name: route.name, from }
+  // The registry demands pull on it whatever the method, mount or not.
+  const from = exchange.query.includes('from=') ? new URLSearchParams(exchange.query).get('from') : null
+  return { name: route.name, from: from ?? undefined }
 }

@@ -31,7 +31,8 @@ export interface ListenerDeps {
 }
 
 export interface ListenerOptions {
-  readonly host: string
+  /** Undefined: every address of the machine. */
+  readonly host: string | undefined
   readonly port: number
   /** Addresses or CIDR ranges whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
@@ -43,8 +44,8 @@ export interface Listener {
   readonly address: AddressInfo
   /** Certificates were renewed: new connections get them. */
   renewTls(tls: { readonly cert: Buffer; readonly key: Buffer }): void
-  /** Stops accepting, lets what is in flight end within `drainTimeoutMs`, then cuts the rest. */
-  close(drainTimeoutMs: number): Promise<void>
+  /** Stops accepting and lets what is in flight end; what has not by `deadline` is cut. */
+  close(deadline: AbortSignal): Promise<void>
 }
 
 const SERVER_OPTIONS = {
@@ -90,7 +91,7 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(options.port, options.host, () => {
+    server.listen({ port: options.port, ...(options.host !== undefined && { host: options.host }) }, () => {
       server.off('error', reject)
       resolve()
     })
@@ -104,15 +105,16 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
     renewTls(tls) {
       if (server instanceof TlsServer) server.setSecureContext(tls)
     },
-    async close(drainTimeoutMs) {
+    async close(deadline) {
       draining = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      const cut = setTimeout(() => {
+      const cut = () => {
         shutdown.abort(new Error('the site is shutting down'))
         server.closeAllConnections()
-      }, drainTimeoutMs)
+      }
+      if (deadline.aborted) cut()
+      deadline.addEventListener('abort', cut, { once: true })
       await closed
-      clearTimeout(cut)
     },
   }
 }

@@ -2,11 +2,13 @@
  * Whether content that is here may be served to this caller (law 3): it must be linked in that very repository by the
  * primary's word, as of the last `digests.recheck`. HEAD and GET, manifests and blobs take this one decision.
  */
+
+import type { Confirm } from '../src/fill/confirm.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import type { RepositoryName } from '../src/oci/reference.ts'
+import { StoreError } from '../src/store/blob-store.ts'
 import type { Link, LinkKind, RepositoryIndex } from '../src/store/repository-index.ts'
 import { isOutage } from '../src/upstream/errors.ts'
-import type { Credential } from '../src/upstream/upstream.ts'
 import type { Access } from './exchange.ts'
 
 /** `staleSinceMs`: served without the primary's word because it is away; when that word was last given. */
@@ -16,15 +18,11 @@ export interface Standing {
 
 export interface StandingDeps {
   readonly index: RepositoryIndex
-  /** Asks the primary and renews or hides the link. Throws `UpstreamError`. */
-  readonly confirm: (
-    kind: LinkKind,
-    name: RepositoryName,
-    digest: Digest,
-    ask: { readonly credential: Credential; readonly check: boolean },
-  ) => Promise<void>
+  readonly confirm: Confirm
   /** While the primary is known to be away, asking again would only cost the caller the time-out. */
   readonly primaryIsAway: () => boolean
+  /** How long held content waits for the primary's word before its last one stands in. */
+  readonly checkMs: number
   /** `digests.recheck` in milliseconds. */
   readonly recheckMs: number
   readonly now?: () => number
@@ -59,11 +57,15 @@ export function createStandings(deps: StandingDeps): Standings {
       // An outage removes nothing; but a link without the primary's word (an adopted folder's) was never the caller's.
       const outlivesOutage = link?.confirmedAtMs !== undefined && !access.onlyPrimary
       if (outlivesOutage && deps.primaryIsAway()) return { staleSinceMs: link.confirmedAtMs }
+      const signal = outlivesOutage ? AbortSignal.timeout(deps.checkMs) : undefined
       try {
-        await deps.confirm(kind, name, digest, { credential: access.credential, check: outlivesOutage })
+        await deps.confirm(kind, name, digest, { credential: access.credential, signal })
         return { staleSinceMs: undefined }
       } catch (error) {
-        if (outlivesOutage && isOutage(error)) return { staleSinceMs: link.confirmedAtMs }
+        if (outlivesOutage && (isOutage(error) || signal?.aborted))
+          return { staleSinceMs: link.confirmedAtMs }
+        // The primary said yes, and only its word could not be written down: it is asked again next time.
+        if (error instanceof StoreError) return { staleSinceMs: undefined }
         throw error
       }
     },

@@ -24,7 +24,7 @@ export type Resolution =
 export interface TagResolverDeps extends KeepDeps {
   readonly manifests: HeldManifests
   readonly upstream: Upstream
-  readonly breaker: Breaker
+  readonly breaker: Pick<Breaker, 'isOpen' | 'probe'>
   /** `outage.maxstale` in milliseconds. */
   readonly maxStaleMs: number
   readonly now?: () => number
@@ -73,11 +73,8 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
       return stale
     }
     try {
-      const resolution = await ask(name, tag, access, held)
-      breaker.succeeded()
-      return resolution
+      return await ask(name, tag, access, held)
     } catch (error) {
-      breaker.failed(error, held ? 'tag-check' : 'read')
       const outage = isOutage(error) || (error instanceof UpstreamError && error.kind === 'limited')
       if (outage && stale) return stale
       throw error

@@ -17,13 +17,17 @@ export interface BlobStore {
   /** Size in bytes, or undefined when it is not here. */
   stat(digest: Digest): Promise<number | undefined>
   open(digest: Digest): Promise<OpenBlob | undefined>
-  /** Whole content, for manifests; undefined when not here or larger than `limitBytes`. */
+  /**
+   * Whole content, for manifests, checked against its digest: what fails is quarantined, and not here. Undefined when not
+   * here or larger than `limitBytes`.
+   */
   read(digest: Digest, limitBytes: number): Promise<Buffer | undefined>
   /** Verifies, writes, syncs and publishes bytes in memory. Throws `StoreError`. */
   write(digest: Digest, bytes: Uint8Array): Promise<void>
   /**
    * Publishes a complete file under the store's `geo-registry/` folder whose bytes the caller has just verified: it is
-   * synced, renamed into place and its folder synced. The file is gone from `path` afterwards. Throws `StoreError`.
+   * synced, renamed into place and its folder synced. The file is gone from `path` afterwards; when it throws
+   * (`StoreError`), the file is still the caller's.
    */
   publish(path: string, digest: Digest): Promise<void>
   /** Takes a damaged blob out of sight; the next reader fetches it anew. */

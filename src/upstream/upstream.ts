@@ -13,6 +13,8 @@ export type Credential =
 export interface AskOptions {
   readonly credential: Credential
   readonly signal?: AbortSignal | undefined
+  /** Sent as `X-Request-Id`, so that the two registries' logs can be read together. */
+  readonly requestId?: string | undefined
 }
 
 export interface ManifestAsk extends AskOptions {
@@ -65,12 +67,16 @@ export interface ForwardAnswer {
 export interface Upstream {
   /** Origin without a trailing slash, as configured: `https://registry.primary.example.com`. */
   readonly origin: string
-  /** GET of a manifest with our full Accept. `not-modified` only when `heldDigest` was given and the primary said 304. */
+  /**
+   * GET of a manifest with our full Accept. `not-modified` only when `heldDigest` was given and the primary said 304.
+   * `not-kept`: the primary has it, but it is of a kind that is never kept here (schema 1, or a type nobody knows), so
+   * the client's own request has to be passed on.
+   */
   getManifest(
     name: RepositoryName,
     reference: Reference,
     ask: ManifestAsk,
-  ): Promise<Manifest | 'not-modified'>
+  ): Promise<Manifest | 'not-modified' | 'not-kept'>
   /** HEAD by digest; resolves when the primary has it in that repository. A HEAD's 404 is settled by one GET. */
   confirmManifest(name: RepositoryName, digest: Digest, ask: AskOptions): Promise<void>
   /** HEAD by digest; the blob's size in bytes. A HEAD's 404 is settled by a GET of `bytes=0-0`. */

@@ -1,0 +1,132 @@
+/**
+ * `npm run demo`: one URL for two sites, on real programs. Pushes and pulls with skopeo, then takes the primary and the
+ * token service away. `--once` ends when the table is printed; otherwise everything is left running.
+ */
+import { once } from 'node:events'
+import { startSkopeo } from '../test/support/clients/skopeo.ts'
+import { buildImage } from '../test/support/images.ts'
+import { installPrograms } from '../test/support/install.ts'
+import { bearer, fetchToken } from '../test/support/login.ts'
+import { writeOciLayout } from '../test/support/oci-layout.ts'
+import { ProgramError } from '../test/support/process.ts'
+import { createRegistryApi } from '../test/support/registry-api.ts'
+import { tempFolder } from '../test/support/temp.ts'
+import { DEVELOPER, READER, type Sites, startSites } from './sites.ts'
+import { printHead, printStep } from './table.ts'
+
+const print = (line: string) => void process.stdout.write(`${line}\n`)
+const endsAtOnce = process.argv.includes('--once')
+
+await installPrograms(['docker-registry', 'skopeo', 'openssl'])
+await using sites = await startSites()
+const { primary, secondary, tokens, link } = sites
+await using skopeo = await startSkopeo()
+await using folder = await tempFolder('demo-images')
+
+const pushed = await buildImage({ layers: [3_000_000, 9_000_000], seed: 'pushed through the site' })
+const published = await buildImage({ layers: [4_000_000, 16_000_000], seed: 'published at the primary' })
+await writeOciLayout(`${folder.path}/app`, pushed)
+await writeOciLayout(`${folder.path}/base`, published)
+await skopeo.login(primary.host, DEVELOPER.username, DEVELOPER.password)
+await skopeo.login(secondary.host, DEVELOPER.username, DEVELOPER.password)
+
+print(`
+  clients ──► secondary ${secondary.url} ──► primary ${primary.url}
+              geo-registry serve             docker-registry, 40 ms away
+              tokens by ${tokens.realm}
+`)
+printHead(print)
+
+const app = `docker://${secondary.host}/demo/app:v1`
+const base = `docker://${secondary.host}/demo/base:v1`
+let pulls = 0
+const pull = (image: string) => skopeo.copy(image, `oci:${folder.path}/pulled-${++pulls}:v1`)
+
+await step('push demo/app:v1 through the secondary', () => skopeo.copy(`oci:${folder.path}/app:latest`, app))
+await step('push demo/base:v1 straight to the primary', () =>
+  skopeo.copy(`oci:${folder.path}/base:latest`, `docker://${primary.host}/demo/base:v1`),
+)
+await step('pull demo/base:v1, cold', () => pull(base))
+await step('pull demo/base:v1, warm', () => pull(base))
+await step('pull demo/app:v1, kept as it was pushed', () => pull(app))
+const token = await fetchToken(tokens, ['repository:demo/base:pull'], READER)
+
+await primary.stop()
+print('  the primary is stopped')
+await step('pull demo/base:v1', () => pull(base))
+await step('pull demo/app:v1', () => pull(app))
+await step('pull demo/other:v1, which nobody has pulled here', () =>
+  pull(`docker://${secondary.host}/demo/other:v1`),
+)
+await step('push demo/app:v2', () =>
+  skopeo.copy(`oci:${folder.path}/base:latest`, `docker://${secondary.host}/demo/app:v2`),
+)
+
+await tokens.stop()
+print('  the token service is stopped too')
+await step('pull demo/base:v1 with a new login', () => pull(base))
+await step('pull demo/base:v1 with a token issued before', () => pullWithToken(sites, token))
+
+await tokens.start()
+await primary.start()
+print('  both are back')
+await step('push demo/app:v2', () =>
+  skopeo.copy(`oci:${folder.path}/base:latest`, `docker://${secondary.host}/demo/app:v2`),
+)
+print('')
+
+if (!endsAtOnce) {
+  print(`Everything is left running; Ctrl-C ends it. To try (any client with plain http to 127.0.0.1):
+  skopeo login --tls-verify=false -u ${DEVELOPER.username} -p ${DEVELOPER.password} ${secondary.host}
+  skopeo copy --src-tls-verify=false ${app} dir:/tmp/app
+  curl -si ${secondary.url}/v2/
+  curl -s ${secondary.adminUrl}/metrics | grep geo_registry_reads_total
+  kill -STOP ${primary.pid}     # a primary that accepts and never answers; kill -CONT brings it back
+users: ${DEVELOPER.username}/${DEVELOPER.password} may push, ${READER.username}/${READER.password} may pull`)
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
+}
+
+/** Runs a step and prints its line; a client's failure is an outcome to show, not the demo's own. */
+async function step(asked: string, run: () => Promise<void>): Promise<void> {
+  const before = link.counts()
+  const line = secondary.lines.length
+  const startedAtMs = performance.now()
+  let outcome = 'done'
+  try {
+    await run()
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error
+    outcome = lastWords(error)
+  }
+  const tookMs = performance.now() - startedAtMs
+  const after = link.counts()
+  const linkBytes = after.up - before.up + after.down - before.down
+  printStep(print, { asked, answeredFrom: sources(line), tookMs, linkBytes, outcome })
+}
+
+/** From the site's access log since `line`: how many answers came from where, pings and refusals left out. */
+function sources(line: number): string {
+  const counts = new Map<string, number>()
+  for (const { msg, source, uri, status } of secondary.lines.slice(line)) {
+    if (msg !== 'access' || !/\/(manifests|blobs)\//.test(String(uri)) || status === 401) continue
+    const key = Number(status) >= 500 ? String(status) : String(source)
+    counts.set(key, (counts.get(key) ?? 0) + 1)
+  }
+  return [...counts].map(([source, count]) => `${source} ×${count}`).join(', ') || 'not asked'
+}
+
+async function pullWithToken({ secondary }: Sites, token: string): Promise<void> {
+  await using api = createRegistryApi(secondary.url, { authorize: () => bearer(token) })
+  const manifest = await api.getManifest('demo/base', 'v1')
+  if (manifest.digest !== published.digest) throw new Error(`unexpected answer ${manifest.status}`)
+  for (const { digest } of published.blobs) {
+    const blob = await api.getBlob('demo/base', digest)
+    if (blob.digest !== digest) throw new Error(`unexpected answer ${blob.status} for ${digest}`)
+  }
+}
+
+function lastWords(error: ProgramError): string {
+  const last = error.message.trim().split('\n').at(-1) ?? ''
+  const said = /msg="(.*)"$/.exec(last)?.[1] ?? last
+  return said.length > 110 ? `…${said.slice(-110)}` : said
+}

@@ -1,0 +1,208 @@
+/** The configuration as the parts of the program get it: one slice each, units in the names, nothing left to parse. */
+import { resolve } from 'node:path'
+import type { ListenAddress } from './addresses.ts'
+import type { Proxies } from './proxies.ts'
+import { Secret } from './secret.ts'
+import { SETTING_PATHS, settingAt, type Values } from './settings.ts'
+
+export interface CertificateFiles {
+  /** PEM; the leaf first. */
+  readonly certificateFile: string
+  readonly keyFile: string
+}
+
+export interface HttpConfig {
+  readonly listen: ListenAddress
+  /** The origin clients use; undefined: the address listened on. */
+  readonly host: string | undefined
+  /** Seals upload locations; undefined: one made at start, and sealed locations end with the process. */
+  readonly secret: Secret | undefined
+  /** Addresses and CIDR ranges whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
+  readonly drainTimeoutMs: number
+  /** How long a body waits for its client. */
+  readonly idleTimeoutMs: number
+  readonly tls: CertificateFiles | undefined
+  readonly limits: {
+    /** Per client address. */
+    readonly connections: number
+    /** Per client address. */
+    readonly fills: number
+    /** Per client address; undefined: no limit. */
+    readonly uploadBytesPerHour: number | undefined
+    /** Of the whole process. */
+    readonly maxFills: number
+  }
+}
+
+export interface AdminConfig {
+  readonly listen: ListenAddress
+  readonly token: Secret | undefined
+}
+
+export type UpstreamAuthConfig =
+  | { readonly kind: 'key'; readonly keyFile: string; readonly issuer: string; readonly service: string }
+  | {
+      readonly kind: 'password'
+      readonly username: string
+      readonly password: Secret
+      /** The one token service the password may go to; undefined: on the primary's own origin only. */
+      readonly realm: string | undefined
+    }
+
+export interface UpstreamConfig {
+  /** Scheme, host and port, without a trailing slash. */
+  readonly origin: string
+  readonly auth: UpstreamAuthConfig | undefined
+  readonly tls: {
+    /** Trusted beside the system's certificates. */
+    readonly caFile: string | undefined
+    readonly client: CertificateFiles | undefined
+  }
+  readonly timeouts: {
+    readonly connectMs: number
+    readonly tagMs: number
+    readonly headMs: number
+    readonly writeMs: number
+    readonly idleMs: number
+  }
+  readonly proxies: Proxies
+}
+
+export type AuthConfig =
+  | {
+      readonly kind: 'token'
+      readonly realm: string
+      readonly service: string
+      readonly issuer: string
+      /** At least one of the two is there. */
+      readonly rootCertBundleFile: string | undefined
+      readonly jwksFile: string | undefined
+      /** Token services for `/jwt/auth` in the order they are tried; empty: not served. */
+      readonly services: readonly string[]
+    }
+  | { readonly kind: 'none'; readonly push: boolean; readonly public: boolean }
+
+export interface Config {
+  readonly site: { readonly name: string }
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
+  readonly http: HttpConfig
+  readonly admin: AdminConfig
+  readonly upstream: UpstreamConfig
+  readonly auth: AuthConfig
+  readonly storage: { readonly rootDirectory: string; readonly minFreeFraction: number }
+  readonly tags: { readonly trustMs: number }
+  readonly digests: { readonly recheckMs: number }
+  readonly outage: { readonly maxStaleMs: number }
+  readonly replication: { readonly deleteGraceMs: number }
+  /** Every file named above: certificates, keys, secrets. They are read again when they change. */
+  readonly files: readonly string[]
+  /** Those that came from a file can be refreshed in place; everybody who holds one then reveals the new value. */
+  readonly secrets: readonly Secret[]
+}
+
+/**
+ * `values` have passed every rule. `callers` is which of `auth.token` and `auth.none` was chosen. Reads the files of
+ * secrets. The result is frozen all the way down.
+ */
+export function slice(values: Values, callers: AuthConfig['kind'], proxies: Proxies): Config {
+  const secrets: Secret[] = []
+  const secret = (value: string | undefined, file: string | undefined) => {
+    if (value === undefined && file === undefined) return undefined
+    const made = value === undefined && file !== undefined ? Secret.fromFile(file) : new Secret(value ?? '')
+    secrets.push(made)
+    return made
+  }
+  const password = secret(values['upstream.auth.password'], values['upstream.auth.passwordfile'])
+  return freeze({
+    site: { name: values['site.name'] },
+    log: { level: values['log.level'] },
+    http: {
+      listen: values['http.addr'],
+      host: values['http.host'],
+      secret: secret(values['http.secret'], values['http.secretfile']),
+      trustedProxies: values['http.trustedproxies'] ?? [],
+      drainTimeoutMs: values['http.draintimeout'],
+      idleTimeoutMs: values['http.idletimeout'],
+      tls: certificateFiles(values['http.tls.certificate'], values['http.tls.key']),
+      limits: {
+        connections: values['http.limits.connections'],
+        fills: values['http.limits.fills'],
+        uploadBytesPerHour: values['http.limits.uploadbytes'] || undefined,
+        maxFills: values['http.limits.maxfills'],
+      },
+    },
+    admin: {
+      listen: values['http.admin.addr'],
+      token: secret(values['http.admin.token'], values['http.admin.tokenfile']),
+    },
+    upstream: {
+      origin: values['upstream.url'],
+      auth: upstreamAuth(values, password),
+      tls: {
+        caFile: values['upstream.tls.cafile'],
+        client: certificateFiles(values['upstream.tls.certificatefile'], values['upstream.tls.keyfile']),
+      },
+      timeouts: {
+        connectMs: values['upstream.timeouts.connect'],
+        tagMs: values['upstream.timeouts.tag'],
+        headMs: values['upstream.timeouts.head'],
+        writeMs: values['upstream.timeouts.write'],
+        idleMs: values['upstream.timeouts.idle'],
+      },
+      proxies,
+    },
+    auth: callersAuth(values, callers),
+    storage: {
+      rootDirectory: resolve(values['storage.filesystem.rootdirectory']),
+      minFreeFraction: values['storage.minfree'],
+    },
+    tags: { trustMs: values['tags.trust'] },
+    digests: { recheckMs: values['digests.recheck'] },
+    outage: { maxStaleMs: values['outage.maxstale'] },
+    replication: { deleteGraceMs: values['replication.deletegrace'] },
+    files: SETTING_PATHS.flatMap((path) => {
+      const value = values[path]
+      return settingAt(path).file !== undefined && typeof value === 'string' ? [value] : []
+    }),
+    secrets,
+  })
+}
+
+function certificateFiles(certificateFile: string | undefined, keyFile: string | undefined) {
+  return certificateFile !== undefined && keyFile !== undefined ? { certificateFile, keyFile } : undefined
+}
+
+function upstreamAuth(values: Values, password: Secret | undefined): UpstreamAuthConfig | undefined {
+  const keyFile = values['upstream.auth.keyfile']
+  const issuer = values['upstream.auth.issuer']
+  const service = values['upstream.auth.service']
+  const username = values['upstream.auth.username']
+  if (keyFile && issuer && service) return { kind: 'key', keyFile, issuer, service }
+  if (!username || !password) return undefined
+  return { kind: 'password', username, password, realm: values['upstream.auth.realm'] }
+}
+
+function callersAuth(values: Values, kind: AuthConfig['kind']): AuthConfig {
+  if (kind === 'none') {
+    return { kind, push: values['auth.none.push'], public: values['auth.none.public'] }
+  }
+  return {
+    kind,
+    // The rules have made sure of these three.
+    realm: values['auth.token.realm'] ?? '',
+    service: values['auth.token.service'] ?? '',
+    issuer: values['auth.token.issuer'] ?? '',
+    rootCertBundleFile: values['auth.token.rootcertbundle'],
+    jwksFile: values['auth.token.jwks'],
+    services: values['auth.token.services'] ?? [],
+  }
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const member of Object.values(value)) freeze(member)
+  }
+  return value
+}

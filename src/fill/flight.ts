@@ -1,0 +1,239 @@
+/**
+ * One blob on its way from the primary, owned by nobody who asked for it: it goes on when they leave. It decides what
+ * is fetched next and as whom, shows followers what they may see, and publishes the blob once its digest is right.
+ *
+ * filling → verified → published; or it ends early, as `failed` (its followers get the error, and the spool can be
+ * resumed unless its content is wrong) or `spool-lost` (the disk; its followers read on from the primary themselves).
+ */
+import type { Logger } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { RepositoryName } from '../oci/reference.ts'
+import type { BlobStore, StoreError } from '../store/blob-store.ts'
+import type { Mark, RepositoryIndex } from '../store/repository-index.ts'
+import { HOLD_BACK_BYTES } from '../store/verify-stream.ts'
+import { UpstreamError } from '../upstream/errors.ts'
+import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
+import type { Callers } from './callers.ts'
+import { type FetchTarget, fetchClaim } from './fetcher.ts'
+import { type Claim, createPlan, PIECE_BYTES } from './plan.ts'
+import { createPrefixDigest } from './prefix-digest.ts'
+import { publishBlob } from './publish.ts'
+import { WrongContentError } from './retry.ts'
+import { type Spool, spoolError } from './spool.ts'
+import { createWaiters, type Waiter } from './waiters.ts'
+
+export interface FlightDependencies {
+  readonly upstream: Upstream
+  readonly blobs: BlobStore
+  readonly index: RepositoryIndex
+  readonly log: Logger
+  readonly metrics: Metrics
+}
+
+export interface FlightStart {
+  readonly callers: Callers
+  /** Repositories the primary confirmed the blob for, with the mark taken before it was asked; more may come. */
+  readonly confirmed: ReadonlyMap<RepositoryName, Mark>
+  readonly abort: AbortController
+  /** The flight's from here on. */
+  readonly spool: Spool
+  /** The answer that brings the lowest gap of the spool; undefined when it has none. */
+  readonly opened: ArrivingBlob | undefined
+  /** The disk takes no more, or gives no more back. */
+  readonly onSpoolLost: (error: StoreError) => void
+}
+
+export interface Flight {
+  readonly spool: Spool
+  /** Nobody can join any more. */
+  readonly isOver: boolean
+  /** Resolves when it is over and its work on the disk is done. */
+  readonly ended: Promise<void>
+  /** Whether a reader that begins at `position` gets its byte soon; if not, it better asks the primary itself. */
+  reaches(position: number): boolean
+  /** There is one more to ask as. */
+  proceed(): void
+  /**
+   * Reads what may be seen at the waiter's position, waiting for at least one byte; 0 behind the end. Undefined: the
+   * spool is lost and does not hold it. Throws `UpstreamError`, `StoreError`, or the `signal`'s reason.
+   */
+  read(buffer: Buffer, length: number, waiter: Waiter, signal: AbortSignal): Promise<number | undefined>
+  /** Ends it and keeps what has come. Resolves as `ended`. */
+  stop(): Promise<void>
+}
+
+type Ending =
+  | { readonly kind: 'published' | 'spool-lost' }
+  | { readonly kind: 'failed'; readonly error: UpstreamError }
+
+export function createFlight(dependencies: FlightDependencies, start: FlightStart): Flight {
+  const { upstream, metrics } = dependencies
+  const { spool, callers, confirmed, abort } = start
+  const { digest, sizeBytes } = spool
+  const log = dependencies.log.child({ digest })
+  const plan = createPlan(sizeBytes, spool.held)
+  const waiters = createWaiters()
+  const fetches = new Set<Promise<void>>()
+  const target: FetchTarget = { signal: abort.signal, ask, admit, write }
+  const { promise: ended, resolve: markEnded } = Promise.withResolvers<void>()
+  let visibleEnd = Math.max(0, sizeBytes - HOLD_BACK_BYTES)
+  let isVerified = false
+  let ending: Ending | undefined
+
+  const prefix = createPrefixDigest(spool)
+  void prefix.whole.then(judge, lose)
+  if (start.opened) launch(plan.next(pieceBytes(callers)), start.opened)
+  proceed()
+
+  async function ask(startByte: number, endByte: number): Promise<ArrivingBlob | undefined> {
+    for (let caller = callers.choose(); caller; caller = callers.choose()) {
+      const { name, credential, requestId } = caller
+      try {
+        const range = { startByte, endByte: endByte - 1 }
+        return await upstream.getBlob(name, digest, { credential, requestId, ...range, signal: abort.signal })
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        callers.refuse(caller, error)
+      }
+    }
+    return undefined
+  }
+
+  function admit(claim: Claim, arriving: ArrivingBlob): void {
+    const [start, end] = claim.wanted.list()[0] ?? [0, 0]
+    if (arriving.sizeBytes !== sizeBytes) {
+      throw new WrongContentError(`blob ${digest}: ${sizeBytes} bytes at first, ${arriving.sizeBytes} now`)
+    }
+    if (arriving.offset > start) throw new UpstreamError('faulty', `blob ${digest}: not the range asked for`)
+    if (arriving.endOffset > end) plan.widen(claim, arriving.offset, arriving.endOffset)
+  }
+
+  async function write(claim: Claim, position: number, chunks: readonly Buffer[]): Promise<void> {
+    await spool.write(position, chunks)
+    const end = chunks.reduce((sum, chunk) => sum + chunk.length, position)
+    claim.wanted.remove(position, end)
+    prefix.offer(position, chunks)
+    waiters.wake(position, Math.min(end, visibleEnd))
+    proceed()
+  }
+
+  function launch(claim: Claim | undefined, opened?: ArrivingBlob): void {
+    if (!claim) return
+    const running = fetchClaim(target, claim, opened)
+      .catch((error: unknown) => void (error instanceof UpstreamError ? fail(error) : lose(error)))
+      .then(() => {
+        plan.release(claim)
+        fetches.delete(running)
+        proceed()
+        for (const waiter of waiters.list()) lookAhead(waiter)
+      })
+    fetches.add(running)
+  }
+
+  /** Sends the requests that are due, or ends when nobody is left whose word could be asked for. */
+  function proceed(): void {
+    if (ending || spool.held.runEnd(0) === sizeBytes) return
+    if (callers.choose()) {
+      const limitBytes = pieceBytes(callers)
+      for (let claim = plan.next(limitBytes); claim; claim = plan.next(limitBytes)) launch(claim)
+    } else if (fetches.size === 0) {
+      void fail(
+        callers.refusal ?? new UpstreamError('aborted', `blob ${digest}: nobody is left to fetch it for`),
+      )
+    }
+  }
+
+  function lookAhead({ position, endByte }: Waiter): void {
+    if (!ending && callers.choose()) launch(plan.ahead(position, endByte))
+  }
+
+  async function judge(actual: Digest): Promise<void> {
+    if (ending) return
+    if (actual !== digest) return fail(new WrongContentError(`blob ${digest}: its bytes are ${actual}`))
+    isVerified = true
+    visibleEnd = sizeBytes
+    waiters.wakeAll()
+    const isKept = await publishBlob({ ...dependencies, log }, spool.path, digest, confirmed)
+    if (!isKept) metrics.fillFailures.inc({ reason: 'store' })
+    return conclude({ kind: 'published' })
+  }
+
+  async function fail(error: UpstreamError): Promise<void> {
+    if (ending || isVerified) return
+    if (error.kind !== 'aborted') {
+      metrics.fillFailures.inc({ reason: error instanceof WrongContentError ? 'digest' : error.kind })
+      log.warn({ error, heldBytes: spool.held.bytes, sizeBytes }, 'fill failed')
+    }
+    return conclude({ kind: 'failed', error })
+  }
+
+  async function lose(cause: unknown): Promise<void> {
+    if (ending || isVerified) return
+    const error = spoolError(`fill of ${digest}`, cause)
+    metrics.fillFailures.inc({ reason: error.kind })
+    start.onSpoolLost(error)
+    return conclude({ kind: 'spool-lost' })
+  }
+
+  async function conclude(as: Ending): Promise<void> {
+    ending = as
+    abort.abort()
+    waiters.wakeAll()
+    try {
+      await Promise.all(fetches)
+      await prefix.stop()
+      const isWorthKeeping = as.kind === 'failed' && !(as.error instanceof WrongContentError)
+      await (isWorthKeeping && !spool.held.isEmpty ? spool.save() : spool.discard())
+    } catch (error) {
+      log.error({ error }, 'spool could not be put away: it is removed at the next start')
+    }
+    spool.release()
+    markEnded()
+  }
+
+  return {
+    spool,
+    ended,
+    proceed,
+    reaches: (position) => plan.reaches(position),
+    get isOver() {
+      return ending !== undefined
+    },
+    async read(buffer, length, waiter, signal) {
+      const { position } = waiter
+      if (position >= sizeBytes || length === 0) return 0
+      for (;;) {
+        signal.throwIfAborted()
+        if (ending?.kind === 'failed' && ending.error instanceof WrongContentError) throw ending.error
+        const end = Math.min(spool.held.runEnd(position), visibleEnd)
+        if (end > position) return spool.read(buffer, Math.min(length, end - position), position)
+        if (ending?.kind === 'failed') throw ending.error
+        if (ending) return undefined
+        lookAhead(waiter)
+        await waiters.wait(waiter, signal)
+      }
+    },
+    async stop() {
+      // A verified blob is published first: that takes no primary and little time.
+      await fail(new UpstreamError('aborted', 'this site is shutting down'))
+      await ended
+    },
+  }
+}
+
+/**
+ * How much one request may ask for: everything, like a client of the primary itself, when a later request could come too
+ * late for the credential.
+ */
+export function pieceBytes(callers: Callers): number {
+  return callers.areLasting ? PIECE_BYTES : Number.POSITIVE_INFINITY
+}
+
+/** Said of the caller or its repository, not of the blob: somebody else may be answered. */
+function isRefusal(error: unknown): error is UpstreamError {
+  return (
+    error instanceof UpstreamError &&
+    (error.kind === 'unauthorized' || error.kind === 'denied' || error.kind === 'absent')
+  )
+}

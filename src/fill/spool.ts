@@ -1,0 +1,164 @@
+/**
+ * A blob on its way: a sparse file, and beside it a segment map that says which bytes of it are on the disk. The map
+ * is written only after the data was synced, so after a kill or a power cut it never claims a byte that is not there;
+ * what it does not claim is fetched again, at most `SYNC_BYTES` of it.
+ */
+import { type FileHandle, rename, rm, writeFile } from 'node:fs/promises'
+import type { Digest } from '../oci/digest.ts'
+import { StoreError } from '../store/blob-store.ts'
+import { isErrorCode } from '../store/durable-files.ts'
+import { Segments } from './segments.ts'
+
+/** Progress between two syncs: what an interruption may cost, and rarely enough that syncing costs no throughput. */
+export const SYNC_BYTES: number = 64 * 1024 * 1024
+
+export interface SpoolMap {
+  readonly version: 1
+  readonly digest: string
+  readonly sizeBytes: number
+  /** First byte, and one past the last; ascending. */
+  readonly segments: readonly (readonly [number, number])[]
+  readonly updatedAt: string
+}
+
+export interface Spool {
+  readonly digest: Digest
+  readonly sizeBytes: number
+  /** The data file. */
+  readonly path: string
+  /** What has been written. Only `write` adds to it. */
+  readonly held: Segments
+  /** Throws `StoreError`, also for a sync in the background that failed: what it was to keep may be lost. */
+  write(position: number, chunks: readonly Buffer[]): Promise<void>
+  /** At least one byte of what is held. Throws `StoreError`. */
+  read(buffer: Buffer, length: number, position: number): Promise<number>
+  /** Makes everything written so far survive the process. Throws `StoreError`. */
+  save(): Promise<void>
+  /** Removes both files' names; whoever retains the spool can still read it. */
+  discard(): Promise<void>
+  /** Keeps the file open until the returned function is called, once. Whoever made the spool retains it already. */
+  retain(): () => void
+  release(): void
+}
+
+export interface SpoolOptions {
+  readonly digest: Digest
+  readonly sizeBytes: number
+  readonly dataPath: string
+  readonly mapPath: string
+  readonly segments: Iterable<readonly [number, number]>
+  /** Runs syncs one after the other: more at a time would occupy the threads that readers are served by. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>
+}
+
+/** Takes over the open file. */
+export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
+  const { digest, sizeBytes, dataPath, mapPath } = options
+  const held = new Segments(options.segments)
+  let users = 1
+  let unsavedBytes = 0
+  let saving: Promise<void> | undefined
+  let broken: StoreError | undefined
+  let discarded = false
+
+  async function writeMap(segments: SpoolMap['segments']): Promise<void> {
+    const map: SpoolMap = { version: 1, digest, sizeBytes, segments, updatedAt: new Date().toISOString() }
+    const temporary = `${mapPath}.tmp`
+    await writeFile(temporary, JSON.stringify(map), { flush: true })
+    await rename(temporary, mapPath)
+  }
+
+  async function save(): Promise<void> {
+    while (saving) await saving.catch(() => undefined) // Its failure is in `broken`, thrown below.
+    if (broken) throw broken
+    if (discarded) return
+    saving = options.inTurn(async () => {
+      // Taken before the sync: what is written while it runs is the next map's.
+      const segments = held.list()
+      unsavedBytes = 0
+      await file.datasync()
+      if (!discarded) await writeMap(segments)
+    })
+    try {
+      await saving
+    } catch (error) {
+      broken = spoolError(`sync of the spool of ${digest}`, error)
+      throw broken
+    } finally {
+      saving = undefined
+    }
+  }
+
+  function release(): void {
+    users -= 1
+    // Waits for reads under way by itself. A descriptor that fails to close has nothing left that could be lost.
+    if (users === 0) void file.close().catch(() => undefined)
+  }
+
+  return {
+    digest,
+    sizeBytes,
+    path: dataPath,
+    held,
+    save,
+    release,
+    async write(position, chunks) {
+      if (broken) throw broken
+      let end = position
+      try {
+        end = await writeWhole(file, chunks, position)
+      } catch (error) {
+        throw spoolError(`write to the spool of ${digest}`, error)
+      }
+      held.add(position, end)
+      unsavedBytes += end - position
+      if (unsavedBytes >= SYNC_BYTES && !saving) {
+        save().catch(() => undefined) // In `broken`: the next write throws it.
+      }
+    },
+    async read(buffer, length, position) {
+      try {
+        const { bytesRead } = await file.read(buffer, 0, length, position)
+        if (bytesRead > 0) return bytesRead
+      } catch (error) {
+        throw spoolError(`read of the spool of ${digest}`, error)
+      }
+      throw new StoreError('io', `spool of ${digest} is shorter than what was written to it`)
+    },
+    async discard() {
+      discarded = true
+      await saving?.catch(() => undefined) // Whatever it failed with, the files go.
+      await Promise.all([dataPath, mapPath, `${mapPath}.tmp`].map((path) => rm(path, { force: true })))
+    },
+    retain() {
+      users += 1
+      return release
+    },
+  }
+}
+
+/** Returns the position behind the last byte. A disk that fills up mid-write takes a part first and fails then. */
+async function writeWhole(file: FileHandle, chunks: readonly Buffer[], position: number): Promise<number> {
+  let rest = [...chunks]
+  let at = position
+  while (rest.length > 0) {
+    let { bytesWritten } = await file.writev(rest, at)
+    if (bytesWritten === 0) throw new Error('the file takes no bytes')
+    at += bytesWritten
+    rest = rest.flatMap((chunk) => {
+      const written = Math.min(bytesWritten, chunk.length)
+      bytesWritten -= written
+      return written < chunk.length ? [chunk.subarray(written)] : []
+    })
+  }
+  return at
+}
+
+/** What the filesystem threw, as a `StoreError`. */
+export function spoolError(doing: string, error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  const kind = isErrorCode(error, 'ENOSPC', 'EDQUOT') ? 'full' : 'io'
+  return new StoreError(kind, `${doing}: ${error instanceof Error ? error.message : String(error)}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,152 @@
+/**
+ * The admin listener: health, metrics, garbage collection, status. It knows the site only through the functions it is
+ * given, so that liveness depends on nothing and readiness on exactly what it is told.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import { Hono, type MiddlewareHandler } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Logger } from '../log.ts'
+
+export interface AdminPorts {
+  /** Why the site cannot serve, undefined when it can. */
+  ready(): Promise<string | undefined>
+  /** The text of `/metrics`. */
+  metrics(): Promise<string>
+  /** Resolves with the counts to show, when all is done. `dryRun`: count only. */
+  collectGarbage(options: { readonly dryRun: boolean }): Promise<object>
+  /** The report behind `GET /status`; without it there is no such path. */
+  status?(): Promise<object>
+}
+
+export interface AdminOptions {
+  readonly log: Logger
+  /** Asked for at each request, since its file may change. Undefined: everybody who can connect may do everything. */
+  readonly token: () => string | undefined
+}
+
+export interface AdminListener extends AsyncDisposable {
+  /** The address that was bound: the port is the true one where 0 was asked for. */
+  readonly address: { readonly host: string; readonly port: number }
+}
+
+const BODY_LIMIT_BYTES = 64 * 1024
+/** What Prometheus' text format is called; prom-client writes it. */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+/** How long requests under way may take to end once the listener is given back. */
+const CLOSE_GRACE_MS = 1_000
+
+export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
+  const { log, token } = options
+  const app = new Hono()
+  let collecting = false
+
+  app.onError(function hideError(error, context) {
+    log.error({ error, path: context.req.path }, 'admin request failed')
+    return context.json({ error: 'internal error: see the log' }, 500)
+  })
+  app.notFound((context) => context.json({ error: 'no such path' }, 404))
+
+  app.get('/-/liveness', (context) => context.json({ status: 'ok' }))
+  app.get('/-/readiness', async (context) => {
+    const reason = await readiness(ports, log)
+    return reason === undefined
+      ? context.json({ status: 'ok' })
+      : context.json({ status: 'failed', reason }, 503)
+  })
+
+  app.use(requireToken(token), refuseOtherSites, refuseLargeBodies)
+  app.get('/metrics', async (context) =>
+    context.body(await ports.metrics(), 200, { 'content-type': METRICS_TYPE }),
+  )
+  app.post('/gc', async (context) => {
+    const asked = context.req.query('dryrun') ?? 'false'
+    if (asked !== 'true' && asked !== 'false') {
+      return context.json({ error: 'dryrun: expected true or false' }, 400)
+    }
+    if (collecting) return context.json({ error: 'a garbage collection is already running' }, 409)
+    collecting = true
+    try {
+      return context.json(await ports.collectGarbage({ dryRun: asked === 'true' }))
+    } finally {
+      collecting = false
+    }
+  })
+  const { status } = ports
+  if (status) app.get('/status', async (context) => context.json(await status()))
+  return app
+}
+
+/** Resolves once it listens; rejects when it cannot (the address is taken, or is none of this machine). */
+export async function startAdmin(
+  listen: { readonly host: string | undefined; readonly port: number },
+  ports: AdminPorts,
+  options: AdminOptions,
+): Promise<AdminListener> {
+  const app = createAdminApp(ports, options)
+  // The adaptor's faster Request and Response would replace those of the whole process.
+  const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }))
+  const listening = Promise.withResolvers<void>()
+  server.once('error', listening.reject)
+  server.listen({ port: listen.port, ...(listen.host !== undefined && { host: listen.host }) }, () =>
+    listening.resolve(),
+  )
+  await listening.promise
+  server.off('error', listening.reject)
+  server.on('error', (error) => options.log.error({ error }, 'admin listener failed'))
+
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('the admin listener has no port')
+  return {
+    address: { host: bound.address, port: bound.port },
+    async [Symbol.asyncDispose]() {
+      const closed = Promise.withResolvers<void>()
+      server.close(() => closed.resolve())
+      const cut = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS)
+      await closed.promise
+      clearTimeout(cut)
+    },
+  }
+}
+
+async function readiness(ports: AdminPorts, log: Logger): Promise<string | undefined> {
+  try {
+    return await ports.ready()
+  } catch (error) {
+    log.error({ error }, 'readiness could not be told')
+    return 'readiness could not be told: see the log'
+  }
+}
+
+function requireToken(token: () => string | undefined): MiddlewareHandler {
+  return async function requireToken(context, next) {
+    const expected = token()
+    if (expected === undefined) return await next()
+    const presented = /^Bearer +(.+)$/i.exec(context.req.header('authorization') ?? '')?.[1]
+    if (presented !== undefined && sameSecret(presented, expected)) return await next()
+    const headers = { 'www-authenticate': 'Bearer realm="geo-registry admin"' }
+    return context.json({ error: 'expected the admin token as a bearer token' }, 401, headers)
+  }
+}
+
+/**
+ * A page of another site, open in a browser on this machine, can make it send requests to a loopback address that needs
+ * no token. Browsers say so: https://www.w3.org/TR/fetch-metadata/
+ */
+const refuseOtherSites: MiddlewareHandler = async function refuseOtherSites(context, next) {
+  const site = context.req.header('sec-fetch-site') ?? 'none'
+  if (site === 'none' || site === 'same-origin') return await next()
+  return context.json({ error: 'requests from other sites are refused' }, 403)
+}
+
+const refuseLargeBodies = bodyLimit({
+  maxSize: BODY_LIMIT_BYTES,
+  onError: (context) => context.json({ error: 'the body is too large' }, 413),
+})
+
+/** In a time that depends on neither, their lengths included. */
+function sameSecret(one: string, other: string): boolean {
+  const digest = (secret: string) => createHash('sha256').update(secret).digest()
+  return timingSafeEqual(digest(one), digest(other))
+}

@@ -1,0 +1,38 @@
+/**
+ * The primary's word, one small file per link and tag: which digest it confirmed, and when it was asked (law 3; for tags
+ * only for `outage.maxstale`, law 5). Losing one costs a question; one that outlives what it confirmed would be a lie,
+ * so a file is written unsynced but its removal is durable.
+ */
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Digest, parseDigest } from '../oci/digest.ts'
+import type { RepositoryName } from '../oci/reference.ts'
+import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
+import { readSmallFile } from './link-file.ts'
+import type { Entry, StorePaths } from './paths.ts'
+
+export interface Confirmations {
+  /** When `digest` was confirmed for the entry, in wall-clock milliseconds; undefined when it was not, or another was. */
+  read(name: RepositoryName, entry: Entry, digest: Digest): Promise<number | undefined>
+  write(name: RepositoryName, entry: Entry, digest: Digest, atMs: number): Promise<void>
+  /** Of an entry and all below it; durable when it resolves. */
+  drop(name: RepositoryName, entry: Entry): Promise<void>
+}
+
+export function createConfirmations(paths: StorePaths, files: DurableFiles): Confirmations {
+  return {
+    read: async (name, entry, digest) => {
+      const text = await readSmallFile(paths.confirmation(name, entry))
+      const [, confirmed, atMs] = /^(\S+) (\d{1,15})$/.exec(text ?? '') ?? []
+      return confirmed !== undefined && parseDigest(confirmed) === digest ? Number(atMs) : undefined
+    },
+    write: (name, entry, digest, atMs) =>
+      files.writeUnsynced(paths.confirmation(name, entry), `${digest} ${Math.trunc(atMs)}`),
+    drop: async (name, entry) => {
+      const path = paths.confirmation(name, entry)
+      await rm(path, { recursive: true, force: true })
+      // Also when nothing was there: its removal may have been left unsynced by a crash.
+      await syncFolder(dirname(path)).catch(ignoring('ENOENT', 'ENOTDIR'))
+    },
+  }
+}

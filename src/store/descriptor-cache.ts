@@ -1,0 +1,100 @@
+/**
+ * Open files by digest, shared by all who read them: one that nobody reads stays open for the next reader, in a bounded
+ * number. Knows nothing of paths.
+ */
+import type { FileHandle } from 'node:fs/promises'
+import { LRUCache } from 'lru-cache'
+import type { Logger } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { singleFlight } from '../single-flight.ts'
+
+export interface OpenFile {
+  readonly file: FileHandle
+  readonly sizeBytes: number
+}
+
+/** Held open by the cache, by readers, or by both; closed when by neither. */
+interface Descriptor extends OpenFile {
+  readers: number
+  cached: boolean
+}
+
+export interface DescriptorCache {
+  /** Counted as one reader until released; undefined when there is no such file. */
+  acquire(digest: Digest): Promise<Descriptor | undefined>
+  release(descriptor: Descriptor): void
+  /** Size in bytes, when it is open. */
+  sizeOf(digest: Digest): number | undefined
+  /** The file was replaced or removed: the next reader opens it anew. */
+  forget(digest: Digest): void
+  /** Resolves when all but those still read are closed; those close with their last reader. */
+  close(): Promise<void>
+}
+
+export interface DescriptorCacheOptions {
+  readonly open: (digest: Digest) => Promise<OpenFile | undefined>
+  readonly max: number
+  readonly log: Logger
+}
+
+export function createDescriptorCache({ open, max, log }: DescriptorCacheOptions): DescriptorCache {
+  const loading = singleFlight<Digest, Descriptor | undefined>()
+  const closing = new Set<Promise<void>>()
+  /** Counts calls of `forget`: what was being opened meanwhile may be the file that went. */
+  let forgets = 0
+  const descriptors = new LRUCache<Digest, Descriptor>({
+    max,
+    dispose: (descriptor) => {
+      descriptor.cached = false
+      closeIfUnused(descriptor)
+    },
+  })
+
+  function closeIfUnused({ cached, readers, file }: Descriptor): void {
+    if (cached || readers > 0) return
+    const closed: Promise<void> = file
+      .close()
+      .catch((error: unknown) => log.warn({ error }, 'closing a blob failed'))
+      .finally(() => closing.delete(closed))
+    closing.add(closed)
+  }
+
+  async function load(digest: Digest): Promise<Descriptor | undefined> {
+    for (;;) {
+      const before = forgets
+      const opened = await open(digest)
+      if (!opened) return undefined
+      const descriptor = { ...opened, readers: 0, cached: before === forgets }
+      if (descriptor.cached) {
+        descriptors.set(digest, descriptor)
+        return descriptor
+      }
+      closeIfUnused(descriptor)
+    }
+  }
+
+  return {
+    acquire: async (digest) => {
+      for (;;) {
+        const descriptor = descriptors.get(digest) ?? (await loading(digest, () => load(digest)))
+        // Between its load and this line the cache may have dropped it, and so closed it: then once more.
+        if (descriptor && !descriptor.cached && descriptor.readers === 0) continue
+        if (descriptor) descriptor.readers += 1
+        return descriptor
+      }
+    },
+    release: (descriptor) => {
+      descriptor.readers -= 1
+      closeIfUnused(descriptor)
+    },
+    sizeOf: (digest) => descriptors.get(digest)?.sizeBytes,
+    forget: (digest) => {
+      forgets += 1
+      descriptors.delete(digest)
+    },
+    close: async () => {
+      descriptors.clear()
+      await Promise.all(closing)
+    },
+  }
+}

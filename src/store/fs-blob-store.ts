@@ -1,0 +1,246 @@
+/**
+ * The blob store in Distribution's folders. A blob appears by rename only, after its bytes were verified and synced;
+ * descriptors of what is read often stay open, so that a warm read opens nothing.
+ */
+import { randomUUID } from 'node:crypto'
+import { read as readFd } from 'node:fs'
+import { open as openFile, rmdir, statfs, stat as statPath, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Logger } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { algorithmOf, type Digest, digestOf, hexOf } from '../oci/digest.ts'
+import { type BlobStore, type OpenBlob, StoreError } from './blob-store.ts'
+import { createDescriptorCache, type OpenFile } from './descriptor-cache.ts'
+import { type DurableFiles, ignoring, syncFile } from './durable-files.ts'
+import type { Guard } from './failures.ts'
+import type { StorePaths } from './paths.ts'
+
+/** What garbage collection needs of the store besides the port. */
+export interface FsBlobStore extends BlobStore {
+  /** From here until `end`, remembers every digest that is pinned or opened. One watch at a time. */
+  watch(): Watch
+  /** Closes the descriptors nobody uses; the others close with their last reader. */
+  close(): Promise<void>
+}
+
+export interface Watch {
+  /** Whether the digest is pinned or open, or was at any moment since the watch began. */
+  touched(digest: Digest): boolean
+  /** Deletes a blob unless it is touched; whoever asks for it meanwhile waits for the outcome. */
+  remove(digest: Digest): Promise<boolean>
+  end(): void
+}
+
+export interface FsBlobStoreOptions {
+  /** Part of the filesystem (0 to 1) below which nothing new is kept; default 0.05. */
+  readonly minFreeFraction?: number | undefined
+  /** Descriptors kept open for the next reader; default 256. */
+  readonly maxIdleDescriptors?: number | undefined
+}
+
+export interface FsBlobStoreDeps {
+  readonly paths: StorePaths
+  readonly files: DurableFiles
+  readonly guard: Guard
+  readonly log: Logger
+  readonly metrics: Metrics
+}
+
+const ROOM_CHECK_MS = 1000
+
+const readAt = promisify(readFd)
+
+export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOptions = {}): FsBlobStore {
+  const { paths, files, guard, log, metrics } = deps
+  const minFreeFraction = options.minFreeFraction ?? 0.05
+  const pins = new Map<Digest, number>()
+  /** Blobs being deleted right now. */
+  const removals = new Map<Digest, Promise<boolean>>()
+  let watched: Set<Digest> | undefined
+  let room: { readonly untilMs: number; readonly answer: Promise<boolean> } | undefined
+  const descriptors = createDescriptorCache({
+    open: async (digest) => {
+      await removals.get(digest)
+      return guard(`opening blob ${digest}`, () => openFileOf(paths.blob(digest)))
+    },
+    max: options.maxIdleDescriptors ?? 256,
+    log,
+  })
+
+  function pin(digest: Digest): () => void {
+    pins.set(digest, (pins.get(digest) ?? 0) + 1)
+    watched?.add(digest)
+    let pinned = true
+    return () => {
+      if (!pinned) return
+      pinned = false
+      const left = (pins.get(digest) ?? 0) - 1
+      if (left > 0) pins.set(digest, left)
+      else pins.delete(digest)
+    }
+  }
+
+  async function pinned<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
+    const unpin = pin(digest)
+    try {
+      await removals.get(digest)
+      return await work()
+    } finally {
+      unpin()
+    }
+  }
+
+  async function open(digest: Digest): Promise<OpenBlob | undefined> {
+    const unpin = pin(digest)
+    try {
+      const descriptor = await descriptors.acquire(digest)
+      if (!descriptor) {
+        unpin()
+        return undefined
+      }
+      let isOpen = true
+      const close = () => {
+        if (!isOpen) return
+        isOpen = false
+        descriptors.release(descriptor)
+        unpin()
+      }
+      return { digest, sizeBytes: descriptor.sizeBytes, fd: descriptor.file.fd, close }
+    } catch (error) {
+      unpin()
+      throw error
+    }
+  }
+
+  async function read(digest: Digest, limitBytes: number): Promise<Buffer | undefined> {
+    const blob = await open(digest)
+    if (!blob) return undefined
+    try {
+      if (blob.sizeBytes > limitBytes) return undefined
+      const bytes = await guard(`reading blob ${digest}`, () => readWhole(blob))
+      if (digestOf(bytes, algorithmOf(digest)) === digest) return bytes
+    } finally {
+      blob.close()
+    }
+    metrics.storeErrors.inc({ kind: 'mismatch' })
+    log.error({ digest }, 'a stored blob does not match its digest: quarantined, to be fetched anew')
+    await quarantine(digest)
+    return undefined
+  }
+
+  async function quarantine(digest: Digest): Promise<void> {
+    const name = `${Date.now()}-${randomUUID()}-${algorithmOf(digest)}-${hexOf(digest)}`
+    const move = () => files.place(paths.blob(digest), join(paths.quarantine, name))
+    await guard(`quarantining blob ${digest}`, () => move().catch(ignoring('ENOENT', 'ENOTDIR')))
+    descriptors.forget(digest)
+  }
+
+  function checkRoom(): Promise<boolean> {
+    return statfs(paths.root).then(
+      ({ bavail, blocks, ffree, files: inodes }) =>
+        bavail >= blocks * minFreeFraction && (inodes === 0 || ffree >= inodes * minFreeFraction),
+      (error: unknown) => {
+        log.error({ error }, 'free space cannot be told: nothing new is kept')
+        return false
+      },
+    )
+  }
+
+  function watch(): Watch {
+    const seen = new Set<Digest>()
+    watched = seen
+    const touched = (digest: Digest) => pins.has(digest) || seen.has(digest)
+    return {
+      touched,
+      remove: async (digest) => {
+        if (touched(digest)) return false
+        const removal = removeFile(paths.blob(digest))
+        // No descriptor can come back until it is done: loading waits for the outcome.
+        // Who waits for it wants to know when, not whether; the collector gets the failure.
+        const outcome = removal.catch(() => false)
+        removals.set(digest, outcome)
+        descriptors.forget(digest)
+        try {
+          return await removal
+        } finally {
+          removals.delete(digest)
+          files.forgetFolders()
+        }
+      },
+      end: () => {
+        if (watched === seen) watched = undefined
+      },
+    }
+  }
+
+  return {
+    stat: async (digest) => {
+      const known = descriptors.sizeOf(digest)
+      if (known !== undefined) return known
+      return pinned(digest, () => guard(`looking for blob ${digest}`, () => sizeOf(paths.blob(digest))))
+    },
+    open,
+    read,
+    write: (digest, bytes) =>
+      guard(`writing blob ${digest}`, async () => {
+        const actual = digestOf(bytes, algorithmOf(digest))
+        if (actual !== digest) throw new StoreError('mismatch', `the bytes are ${actual}`)
+        await pinned(digest, () => files.write(paths.blob(digest), bytes))
+        descriptors.forget(digest)
+      }),
+    publish: (path, digest) =>
+      guard(`publishing blob ${digest}`, async () => {
+        await syncFile(path)
+        await pinned(digest, () => files.place(path, paths.blob(digest)))
+        descriptors.forget(digest)
+      }),
+    quarantine,
+    pin,
+    hasRoom: () => {
+      const nowMs = performance.now()
+      if (!room || nowMs >= room.untilMs) room = { untilMs: nowMs + ROOM_CHECK_MS, answer: checkRoom() }
+      return room.answer
+    },
+    watch,
+    close: () => descriptors.close(),
+  }
+}
+
+async function openFileOf(path: string): Promise<OpenFile | undefined> {
+  const file = await openFile(path, 'r').catch(ignoring('ENOENT', 'ENOTDIR'))
+  if (!file) return undefined
+  try {
+    const stats = await file.stat()
+    if (stats.isFile()) return { file, sizeBytes: stats.size }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+  await file.close()
+  return undefined
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  const stats = await statPath(path).catch(ignoring('ENOENT', 'ENOTDIR'))
+  return stats?.isFile() ? stats.size : undefined
+}
+
+/** What is there now; shorter when the file was cut since it was opened. */
+async function readWhole({ fd, sizeBytes }: OpenBlob): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(sizeBytes)
+  let length = 0
+  while (length < sizeBytes) {
+    const { bytesRead } = await readAt(fd, bytes, length, sizeBytes - length, length)
+    if (bytesRead === 0) break
+    length += bytesRead
+  }
+  return bytes.subarray(0, length)
+}
+
+async function removeFile(path: string): Promise<boolean> {
+  const removed = await unlink(path).then(() => true, ignoring('ENOENT'))
+  // What a crash left beside it keeps the folder, which then is only clutter.
+  await rmdir(dirname(path)).catch(ignoring('ENOENT', 'ENOTEMPTY', 'EEXIST'))
+  return removed ?? false
+}

@@ -1,0 +1,316 @@
+/**
+ * Links and tags in Distribution's folders, the primary's word for each beside them. Changes of one repository take
+ * effect one at a time; a hidden thing is moved aside whole, never deleted, and loses its confirmation first.
+ */
+import { randomUUID } from 'node:crypto'
+import { readdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { LRUCache } from 'lru-cache'
+import type { Logger } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { parseTag, type RepositoryName, type Tag } from '../oci/reference.ts'
+import { type BlobStore, StoreError } from './blob-store.ts'
+import { forEachBounded } from './bounded.ts'
+import { createConfirmations } from './confirmations.ts'
+import { type DurableFiles, ignoring, syncFile, syncFolder } from './durable-files.ts'
+import type { Guard } from './failures.ts'
+import { createIdentities } from './identities.ts'
+import { createKeyedMutex } from './keyed-mutex.ts'
+import { readLink } from './link-file.ts'
+import { type Entry, LAYERS, linkEntry, MANIFESTS, type StorePaths, TAGS, tagEntry } from './paths.ts'
+import type { HeldTag, Link, LinkKind, Mark, RepositoryIndex } from './repository-index.ts'
+import { createTombstones } from './tombstones.ts'
+
+export interface FsRepositoryIndex extends RepositoryIndex {
+  /** Resolves when what was begun has ended; nothing may be begun after it. */
+  close(): Promise<void>
+}
+
+export interface FsRepositoryIndexDeps {
+  readonly paths: StorePaths
+  readonly files: DurableFiles
+  readonly blobs: Pick<BlobStore, 'pin' | 'stat'>
+  readonly guard: Guard
+  readonly log: Logger
+}
+
+export interface FsRepositoryIndexOptions {
+  /** Links remembered; default 50 000. */
+  readonly maxLinks?: number | undefined
+  /** Tags remembered; default 20 000. */
+  readonly maxTags?: number | undefined
+  /** Wall clock in milliseconds; default `Date.now`. */
+  readonly now?: (() => number) | undefined
+}
+
+const RENEW_TAG_MS = 60_000
+const TAGS_READ_AT_ONCE = 32
+
+interface RememberedTag {
+  readonly held: HeldTag
+  /** The confirmation as it is on disk, in wall-clock milliseconds; 0 for none. */
+  readonly writtenAtMs: number
+}
+
+/** A space stands in no name, tag or digest. */
+const linkKey = (name: RepositoryName, kind: LinkKind, digest: Digest) => `${name} ${kind} ${digest}`
+const tagKey = (name: RepositoryName, tag: Tag) => `${name} tag ${tag}`
+const doubtKey = (name: RepositoryName, tag: Tag) => `${name} doubt ${tag}`
+
+export function createFsRepositoryIndex(
+  deps: FsRepositoryIndexDeps,
+  options: FsRepositoryIndexOptions = {},
+): FsRepositoryIndex {
+  const { paths, files, blobs, guard, log } = deps
+  const now = options.now ?? Date.now
+  const confirmations = createConfirmations(paths, files)
+  const identities = createIdentities(paths, files)
+  const tombstones = createTombstones({ now })
+  const mutex = createKeyedMutex()
+  const links = new LRUCache<string, Link>({ max: options.maxLinks ?? 50_000 })
+  const tags = new LRUCache<string, RememberedTag>({ max: options.maxTags ?? 20_000 })
+  /** Counts changes on disk: what was read across one is answered but not remembered. */
+  let changes = 0
+
+  /** A change of one repository, after all that were asked for before it. */
+  function change<T>(name: RepositoryName, doing: string, work: () => Promise<T>): Promise<T> {
+    return guard(`${doing} in ${name}`, () => mutex.run(name, work))
+  }
+
+  async function remembered<V extends object>(
+    cache: LRUCache<string, V>,
+    key: string,
+    load: () => Promise<V | undefined>,
+  ): Promise<V | undefined> {
+    const known = cache.get(key)
+    if (known) return known
+    const before = changes
+    const loaded = await load()
+    if (loaded && before === changes) cache.set(key, loaded)
+    return loaded
+  }
+
+  async function loadLink(name: RepositoryName, entry: Entry): Promise<Link | undefined> {
+    const target = await readLink(paths.link(name, entry))
+    return target && { target, confirmedAtMs: await confirmations.read(name, entry, target) }
+  }
+
+  async function loadTag(name: RepositoryName, tag: Tag): Promise<RememberedTag | undefined> {
+    const digest = await readLink(paths.tagLink(name, tag))
+    if (!digest) return undefined
+    const confirmedAtMs = await confirmations.read(name, tagEntry(tag), digest)
+    return { held: { digest, confirmedAtMs }, writtenAtMs: confirmedAtMs ?? 0 }
+  }
+
+  async function writeTagConfirmation(
+    name: RepositoryName,
+    tag: Tag,
+    digest: Digest,
+    atMs: number,
+  ): Promise<void> {
+    await confirmations.write(name, tagEntry(tag), digest, atMs)
+    changes += 1
+    const known = tags.get(tagKey(name, tag))?.held
+    const renewedAtMs = known?.digest === digest ? (known.confirmedAtMs ?? 0) : 0
+    tags.set(tagKey(name, tag), {
+      held: { digest, confirmedAtMs: Math.max(atMs, renewedAtMs) },
+      writtenAtMs: atMs,
+    })
+  }
+
+  /** Moves entries aside, in this order; absent ones only lose what confirmed them. */
+  async function hide(name: RepositoryName, entries: readonly Entry[]): Promise<void> {
+    const folder = join(paths.hidden, `${now()}-${randomUUID()}`)
+    for (const entry of entries) {
+      const path = paths.entry(name, entry)
+      await confirmations.drop(name, entry)
+      if (!(await stat(path).catch(ignoring('ENOENT', 'ENOTDIR')))) continue
+      await files.place(path, paths.hiddenEntry(folder, name, entry))
+      await syncFolder(dirname(path))
+      files.forgetFolders()
+    }
+    changes += 1
+  }
+
+  async function tagsThatName(name: RepositoryName, digest: Digest): Promise<Tag[]> {
+    const found: Tag[] = []
+    const names = await readdir(paths.entry(name, TAGS)).catch(ignoring('ENOENT', 'ENOTDIR'))
+    await forEachBounded(names ?? [], TAGS_READ_AT_ONCE, async (text) => {
+      const tag = parseTag(text)
+      if (tag && (await readLink(paths.tagLink(name, tag))) === digest) found.push(tag)
+    })
+    return found
+  }
+
+  /** Both folders stand in every repository: 2.8 lists repositories by the one, 3 by the other. */
+  async function establish(name: RepositoryName): Promise<void> {
+    await files.ensureFolder(paths.entry(name, LAYERS))
+    await files.ensureFolder(paths.entry(name, MANIFESTS))
+  }
+
+  async function putLink(
+    name: RepositoryName,
+    kind: LinkKind,
+    digest: Digest,
+    mark: Mark,
+    target: Digest = digest,
+  ): Promise<boolean> {
+    const unpin = blobs.pin(target)
+    const key = linkKey(name, kind, digest)
+    const entry = linkEntry(kind, digest)
+    return change(name, `linking ${digest}`, async () => {
+      if (tombstones.overrules(mark, name, key)) return false
+      const held = await loadLink(name, entry)
+      // A confirmation is only ever written after its link was synced, so one that is confirmed needs no writing.
+      if (held?.target !== target || held.confirmedAtMs === undefined) {
+        if ((await blobs.stat(target)) === undefined) {
+          throw new StoreError('io', `linking ${digest} in ${name}: blob ${target} is not here`)
+        }
+        // Adopted blobs may never have been synced; for ours this costs next to nothing.
+        await syncFile(paths.blob(target))
+        await establish(name)
+        await files.write(paths.link(name, entry), target)
+      }
+      const confirmedAtMs = Math.max(mark.atMs, held?.target === target ? (held.confirmedAtMs ?? 0) : 0)
+      await confirmations.write(name, entry, target, confirmedAtMs)
+      changes += 1
+      links.set(key, { target, confirmedAtMs })
+      return true
+    }).finally(unpin)
+  }
+
+  async function hideLink(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<void> {
+    const key = linkKey(name, kind, digest)
+    const removal = tombstones.bury(key)
+    await change(name, `hiding ${digest}`, async () => {
+      const hiddenTags = kind === 'manifest' ? await tagsThatName(name, digest) : []
+      for (const tag of hiddenTags) tombstones.bury(tagKey(name, tag), removal)
+      // The tags go first: a crash may leave a manifest without its tags, never a tag without its manifest.
+      await hide(name, [...hiddenTags.map(tagEntry), linkEntry(kind, digest)])
+      links.delete(key)
+      for (const tag of hiddenTags) tags.delete(tagKey(name, tag))
+    })
+  }
+
+  async function putTag(name: RepositoryName, tag: Tag, digest: Digest, mark: Mark): Promise<boolean> {
+    const manifestKey = linkKey(name, 'manifest', digest)
+    return change(name, `tagging ${digest} as ${tag}`, async () => {
+      if (tombstones.overrules(mark, name, tagKey(name, tag), manifestKey)) return false
+      const held = (await loadTag(name, tag))?.held
+      const stands = held?.digest === digest ? held.confirmedAtMs : undefined
+      if (stands === undefined) {
+        if (!(await loadLink(name, linkEntry('manifest', digest)))) {
+          throw new StoreError(
+            'io',
+            `tagging ${digest} as ${tag} in ${name}: its manifest is not linked here`,
+          )
+        }
+        await files.write(paths.tagIndexLink(name, tag, digest), digest)
+        await files.write(paths.tagLink(name, tag), digest)
+      }
+      await writeTagConfirmation(name, tag, digest, Math.max(mark.atMs, stands ?? 0))
+      return true
+    })
+  }
+
+  function renewTag(name: RepositoryName, tag: Tag, digest: Digest, mark: Mark): void {
+    const key = tagKey(name, tag)
+    const overruled = () =>
+      tombstones.overrules(mark, name, key, doubtKey(name, tag), linkKey(name, 'manifest', digest))
+    if (overruled()) return
+    const known = tags.get(key)
+    if (known) {
+      const { held, writtenAtMs } = known
+      if (held.digest !== digest || mark.atMs <= (held.confirmedAtMs ?? 0)) return
+      const due = mark.atMs - writtenAtMs >= RENEW_TAG_MS
+      tags.set(key, {
+        held: { digest, confirmedAtMs: mark.atMs },
+        writtenAtMs: due ? mark.atMs : writtenAtMs,
+      })
+      if (!due) return
+    }
+    change(name, `renewing ${tag}`, async () => {
+      const onDisk = overruled() ? undefined : await loadTag(name, tag)
+      if (onDisk?.held.digest !== digest || mark.atMs <= onDisk.writtenAtMs) return
+      await writeTagConfirmation(name, tag, digest, mark.atMs)
+    }).catch((error: unknown) => log.warn({ error }, 'a confirmation could not be kept'))
+  }
+
+  async function doubtTag(name: RepositoryName, tag: Tag): Promise<void> {
+    tombstones.bury(doubtKey(name, tag))
+    const forgetConfirmation = () => {
+      const known = tags.get(tagKey(name, tag))
+      if (!known) return
+      const held = { digest: known.held.digest, confirmedAtMs: undefined }
+      tags.set(tagKey(name, tag), { held, writtenAtMs: 0 })
+    }
+    forgetConfirmation()
+    await change(name, `doubting ${tag}`, async () => {
+      await confirmations.drop(name, tagEntry(tag))
+      changes += 1
+      forgetConfirmation()
+    })
+  }
+
+  async function hideTag(name: RepositoryName, tag: Tag): Promise<void> {
+    tombstones.bury(tagKey(name, tag))
+    await change(name, `hiding ${tag}`, async () => {
+      await hide(name, [tagEntry(tag)])
+      tags.delete(tagKey(name, tag))
+    })
+  }
+
+  async function hideEverything(name: RepositoryName): Promise<void> {
+    tombstones.bury(name)
+    await hide(name, [MANIFESTS, LAYERS])
+    for (const cache of [links, tags]) {
+      for (const key of cache.keys()) if (key.startsWith(`${name} `)) cache.delete(key)
+    }
+  }
+
+  async function identify(
+    name: RepositoryName,
+    projectId: number,
+    issuedAtSeconds: number,
+  ): Promise<'same' | 'replaced' | 'older'> {
+    const seen = identities.peek(name)
+    if (seen?.projectId === projectId && issuedAtSeconds <= seen.issuedAtSeconds) return 'same'
+    return change(name, `identifying project ${projectId}`, async () => {
+      const held = await identities.read(name)
+      const identity = { projectId, issuedAtSeconds }
+      if (!held) {
+        await identities.write(name, identity)
+        return 'same'
+      }
+      if (held.projectId === projectId) {
+        if (issuedAtSeconds > held.issuedAtSeconds) await identities.renew(name, identity)
+        return 'same'
+      }
+      if (issuedAtSeconds <= held.issuedAtSeconds) return 'older'
+      // First the content, then the identity: after a crash in between, the next token hides the rest.
+      await hideEverything(name)
+      await identities.write(name, identity)
+      return 'replaced'
+    })
+  }
+
+  return {
+    mark: () => tombstones.mark(),
+    link: (name, kind, digest) =>
+      remembered(links, linkKey(name, kind, digest), () =>
+        guard(`reading the link of ${digest} in ${name}`, () => loadLink(name, linkEntry(kind, digest))),
+      ),
+    putLink,
+    hideLink,
+    tag: async (name, tag) => {
+      const load = () => guard(`reading tag ${tag} in ${name}`, () => loadTag(name, tag))
+      return (await remembered(tags, tagKey(name, tag), load))?.held
+    },
+    putTag,
+    renewTag,
+    doubtTag,
+    hideTag,
+    identify,
+    close: () => mutex.idle(),
+  }
+}
