@@ -2,8 +2,9 @@
  * What every request sent on to the primary carries, and how its answer reaches the client: heads at once, bodies with
  * back pressure, a body that breaks off never ended cleanly (law 6).
  */
+import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { pipeline } from 'node:stream/promises'
+import type { Readable } from 'node:stream'
 import { endToEndHeaders, type HeaderFields, headerValue } from '../src/oci/headers.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import type { ForwardAnswer } from '../src/upstream/upstream.ts'
@@ -103,16 +104,26 @@ export async function passThrough(
   response.flushHeaders()
   // With a length the client knows where the answer ends, and its connection can be kept open until it has stopped.
   const lingers = early && 'content-length' in headers
-  answer.body.on('data', (bytes: Buffer) => {
-    exchange.writtenBytes += bytes.length
-  })
   response.setTimeout(options.idleMs, () => {
     answer.body.destroy(new UpstreamError('aborted', `no byte moved for ${options.idleMs} ms`))
   })
-  await pipeline(answer.body, response, { signal: exchange.signal, end: !lingers })
-  if (!lingers) return
-  await discardRest(request)
+  try {
+    await sendBody(exchange, answer.body)
+  } catch (error) {
+    response.destroy()
+    throw error
+  }
+  if (lingers) await discardRest(request)
   response.end()
+}
+
+/** Not `pipeline`, which would put more listeners on the response than node thinks healthy. */
+async function sendBody(exchange: Exchange, body: Readable): Promise<void> {
+  const { response, signal } = exchange
+  for await (const bytes of body as AsyncIterable<Buffer>) {
+    exchange.writtenBytes += bytes.length
+    if (!response.write(bytes)) await once(response, 'drain', { signal })
+  }
 }
 
 function answerHeaders(

@@ -135,7 +135,12 @@ async function answerRequest(deps: ListenerDeps, exchange: HttpExchange): Promis
     await deps.app(exchange, route)
   } catch (error) {
     logFailure(exchange, error)
-    answerError(exchange, error, route, () => deps.challenge(exchange, route))
+    try {
+      answerError(exchange, error, route, () => deps.challenge(exchange, route))
+    } catch (unanswerable) {
+      exchange.log.error({ error: unanswerable }, 'an error could not be answered')
+      response.destroy()
+    }
   }
 }
 

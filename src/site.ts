@@ -168,9 +168,7 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
     const tls = readTls(http)
     if (tls) listener.renewTls(tls)
   })
-  lifecycle.onReload('secrets', () => {
-    for (const secret of config.secrets) secret.refresh()
-  })
+  for (const secret of config.secrets) lifecycle.onReload(`secret ${secret.file}`, () => secret.refresh())
   lifecycle.own(
     'watched files',
     watchFiles(config.files, () => void lifecycle.reload('a file has changed')),

@@ -5,14 +5,7 @@
  */
 import { formatAddress, isLoopback, isWildcard } from './addresses.ts'
 import { checkFile, checkFolder, checkPair, FileFault } from './files.ts'
-import {
-  SETTING_PATHS,
-  SETTINGS,
-  type SectionPath,
-  type SettingPath,
-  settingAt,
-  type Values,
-} from './settings.ts'
+import { SETTING_PATHS, SETTINGS, type SettingPath, settingAt, type Values } from './settings.ts'
 import type { Fault, Source } from './source.ts'
 
 /** Every contradiction, missing setting and unusable file of `values`, which come from `source`. */
@@ -21,7 +14,7 @@ export function contradictions(source: Source, values: Partial<Values>): Fault[]
   const faults: Fault[] = []
   const given = (path: SettingPath) => source.given.has(path)
   const report = (path: string, message: string, origin?: string) => faults.push({ path, message, origin })
-  const here = (section: SectionPath) => source.sections.has(section)
+  const here = (section: 'auth.none' | 'auth.token' | 'upstream.auth') => source.sections.has(section)
 
   const needs = (paths: readonly SettingPath[], why: string) => {
     for (const path of paths) {
@@ -94,6 +87,8 @@ export function contradictions(source: Source, values: Partial<Values>): Fault[]
   }
 
   function callers(): void {
+    // A client certificate opens the primary's door as much as a password does.
+    const hasCredential = here('upstream.auth') || given('upstream.tls.certificatefile')
     if (here('auth.token') === here('auth.none')) {
       report('auth', 'expected exactly one of auth.token and auth.none')
     } else if (here('auth.token')) {
@@ -101,10 +96,10 @@ export function contradictions(source: Source, values: Partial<Values>): Fault[]
       if (!given('auth.token.rootcertbundle') && !given('auth.token.jwks')) {
         report('auth.token', 'expected rootcertbundle or jwks: the keys that sign tokens')
       }
-    } else if (here('upstream.auth') && values['auth.none.public'] !== true) {
+    } else if (hasCredential && values['auth.none.public'] !== true) {
       report(
         'auth.none',
-        'would show everybody what upstream.auth can read; expected auth.token, or public: true if that is meant',
+        'would show everybody what the credential of this site can read; expected auth.token, or public: true if that is meant',
         source.sections.get('auth.none'),
       )
     }

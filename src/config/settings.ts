@@ -141,15 +141,6 @@ export const SETTINGS = {
 
 type Settings = typeof SETTINGS
 export type SettingPath = keyof Settings
-/** The settings of one prefix: `'http.tls'` and the like. */
-export type SectionPath =
-  | 'http.tls'
-  | 'http.admin'
-  | 'upstream.auth'
-  | 'upstream.tls'
-  | 'auth.token'
-  | 'auth.none'
-
 type Output<P extends SettingPath> = z.output<Settings[P]['type']>
 /** What the settings say; those without a default that need not be given may be undefined. */
 export type Values = {
