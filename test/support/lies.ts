@@ -35,13 +35,14 @@ export function maintenance(): Lie {
   return ociError(403, 'DENIED')
 }
 
-/** The honest head, half of the body (or `bytes` of it), then the connection is reset. */
+/** The honest head, half of the body (or `bytes` of it), then the connection is closed. */
 export function shortBody(bytes?: number): Lie {
   return ({ response, honest }) => {
     const part = honest.body.subarray(0, bytes ?? Math.floor(honest.body.length / 2))
     response.writeHead(honest.status, { ...honest.headers, 'content-length': String(honest.body.length) })
-    response.write(part, () => response.destroy())
-    if (part.length === 0) response.destroy()
+    response.flushHeaders()
+    if (part.length > 0) response.write(part)
+    response.socket?.destroySoon()
   }
 }
 

@@ -4,7 +4,7 @@
  * as long as the line is (and no longer, so that memory is bounded and the sender feels the back pressure).
  */
 import type { Socket } from 'node:net'
-import { createRateLimit, type RateLimit, TICK_MS } from './link-rate.ts'
+import { CATCH_UP_MS, createRateLimit, type RateLimit, TICK_MS } from './link-rate.ts'
 
 export interface Shape {
   /** One way; a round trip has it twice, and a new connection's handshake one round trip more. Default 0. */
@@ -83,6 +83,8 @@ export function createDirection(initial: Shape): Direction {
   let corruptAtByte: number | undefined
   let timer: NodeJS.Timeout | undefined
   let pumpAtMs = 0
+  /** Whether something could have gone at the last look but for a rate. */
+  let limited = false
 
   function push(lane: LaneState, chunk: Buffer): void {
     if (lane.closed) return
@@ -90,13 +92,14 @@ export function createDirection(initial: Shape): Direction {
       forward(lane, chunk)
       return
     }
-    enqueue(lane, chunk)
     lane.queuedBytes += chunk.length
     queuedBytes += chunk.length
-    balance(lane)
+    enqueue(lane, chunk)
+    if (!lane.closed) balance(lane)
   }
 
   function enqueue(lane: LaneState, chunk: Buffer | undefined): void {
+    if (lane.closed) return
     const dueMs = Math.max(performance.now(), lane.notBeforeMs) + (shape.latencyMs ?? 0)
     lane.parcels.push({ chunk, dueMs })
     if (timer === undefined || dueMs < pumpAtMs) pump()
@@ -143,22 +146,23 @@ export function createDirection(initial: Shape): Direction {
 
   /** Forwards everything that may pass now, lane by lane in turns, and arranges to be called again. */
   function pump(): void {
-    const rested = timer === undefined
     clearTimeout(timer)
     timer = undefined
     if (!flowing) return
     const now = performance.now()
     for (const limit of [rate, ...Array.from(lanes, (lane) => lane.rate)]) {
-      if (rested) limit.wake(now)
-      else limit.refill(now)
+      if (limited) limit.refill(now)
+      else limit.wake(now)
     }
     let moved = true
     while (moved) {
       moved = false
       for (const lane of lanes) moved = turn(lane, now) || moved
     }
-    const waitMs = nextWaitMs(now)
-    if (waitMs === undefined) return
+    const dueMs = nextDueMs()
+    limited = dueMs !== undefined && dueMs <= now
+    if (dueMs === undefined) return
+    const waitMs = limited ? TICK_MS : dueMs - now
     pumpAtMs = now + waitMs
     timer = setTimeout(pump, waitMs).unref()
   }
@@ -185,15 +189,14 @@ export function createDirection(initial: Shape): Direction {
     return true
   }
 
-  /** Undefined when nothing waits for the clock (a full receiver calls by itself). */
-  function nextWaitMs(now: number): number | undefined {
+  /** When the first parcel wants to go; undefined when none waits for the clock (a full receiver calls by itself). */
+  function nextDueMs(): number | undefined {
     let earliest: number | undefined
     for (const lane of lanes) {
       const due = lane.full ? undefined : lane.parcels[0]?.dueMs
       if (due !== undefined) earliest = Math.min(earliest ?? due, due)
     }
-    if (earliest === undefined) return undefined
-    return earliest <= now ? TICK_MS : earliest - now
+    return earliest
   }
 
   function close(lane: LaneState): void {
@@ -254,6 +257,6 @@ function laneLimit({ latencyMs = 0, bytesPerSecond, connectionBytesPerSecond }: 
   const slowest = Math.min(bytesPerSecond ?? Infinity, connectionBytesPerSecond ?? Infinity)
   const onTheLine =
     slowest === Infinity ? (latencyMs > 0 ? LANE_UNLIMITED_BYTES : 0) : (slowest * latencyMs) / 1000
-  const atItsHead = slowest === Infinity ? 0 : (slowest * 4 * TICK_MS) / 1000
+  const atItsHead = slowest === Infinity ? 0 : (slowest * CATCH_UP_MS) / 1000
   return Math.min(LANE_FLOOR_BYTES + onTheLine + atItsHead, LANE_UNLIMITED_BYTES)
 }

@@ -3,7 +3,7 @@
 /** How often a limited link forwards. */
 export const TICK_MS = 5
 /** What late ticks may be made up for: a busy event loop must not lower the rate. */
-const CATCH_UP_MS = 100
+export const CATCH_UP_MS = 100
 
 export interface RateLimit {
   /** Call before work begins after there was none: a rest earns one tick, so that the first bytes leave at once. */
@@ -28,7 +28,7 @@ export function createRateLimit(bytesPerSecond: number | undefined): RateLimit {
     countedAtMs = nowMs
   }
   return {
-    wake: (nowMs) => fill(nowMs, perTick),
+    wake: (nowMs) => fill(nowMs, Math.max(allowance, perTick)),
     refill: (nowMs) => fill(nowMs, perTick * (CATCH_UP_MS / TICK_MS)),
     available(wanted) {
       const bytes = Math.min(wanted, Math.floor(allowance))

