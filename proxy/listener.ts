@@ -74,6 +74,8 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const exchange = new HttpExchange(request, response, deps.log, clientAddress, shutdown.signal)
     if (draining) response.setHeader('connection', 'close')
+    // Node closes the connections that are idle when closing begins; one that becomes so later would be kept.
+    response.once('finish', () => draining && request.socket.destroySoon())
     void answerRequest(deps, exchange)
   }
   const server: Server | TlsServer = options.tls
