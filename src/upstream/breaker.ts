@@ -35,10 +35,11 @@ export function createBreaker({ metrics, log, ping }: BreakerDeps): Breaker {
   let timer: NodeJS.Timeout | undefined
   let check = ping
   let trying = false
+  let closed = false
   metrics.breakerOpen.set(0)
 
   const open = (error: UpstreamError): void => {
-    if (timer) return
+    if (timer || closed) return
     timer = setInterval(() => void tryOnce(), TRY_EVERY_MS).unref()
     metrics.breakerOpen.set(1)
     log.warn({ error }, 'the primary is away: held tags are served as last confirmed')
@@ -57,7 +58,7 @@ export function createBreaker({ metrics, log, ping }: BreakerDeps): Breaker {
   const failed = (error: unknown, operation: UpstreamOperation): void => {
     if (!(error instanceof UpstreamError)) return
     if (error.unreachable || (operation === 'tag-check' && error.timedOut)) open(error)
-    else if (operation === 'tag-check' && error.kind !== 'aborted' && !isOutage(error)) succeeded()
+    else if (operation === 'tag-check' && isAnswer(error)) succeeded()
   }
 
   async function tryOnce(): Promise<void> {
@@ -67,8 +68,9 @@ export function createBreaker({ metrics, log, ping }: BreakerDeps): Breaker {
       await check()
       succeeded()
     } catch (error) {
-      if (error instanceof UpstreamError) failed(error, 'tag-check')
-      else log.error({ error }, 'a check of the primary failed here')
+      // A try never opens it: it may end after somebody else's check has been answered.
+      if (!(error instanceof UpstreamError)) log.error({ error }, 'a check of the primary failed here')
+      else if (isAnswer(error)) succeeded()
     } finally {
       trying = false
     }
@@ -83,6 +85,14 @@ export function createBreaker({ metrics, log, ping }: BreakerDeps): Breaker {
     probe(latest) {
       if (timer) check = latest
     },
-    close: stop,
+    close() {
+      closed = true
+      stop()
+    },
   }
+}
+
+/** A refusal is the primary speaking. */
+function isAnswer(error: UpstreamError): boolean {
+  return error.kind !== 'aborted' && !isOutage(error)
 }

@@ -3,7 +3,7 @@
  * late), start again with every 1xx, and do not say when a request was written. Bodies stream with back pressure and
  * hold at most 64 KiB; nothing here decompresses, retries or follows a redirect.
  */
-import { Readable } from 'node:stream'
+import { finished, Readable } from 'node:stream'
 import type { Dispatcher as Agent } from 'undici'
 import { endToEndHeaders, type HeaderFields } from '../oci/headers.ts'
 import { UpstreamError } from './errors.ts'
@@ -136,18 +136,38 @@ export function exchange(agent: Agent, request: ExchangeRequest): Promise<Forwar
 }
 
 /**
- * A body undici may destroy in place of the real one: it does so as soon as an early answer (401, 413) is complete,
- * and with a client's request that would close the connection on which the client waits for that answer.
+ * A body undici may destroy in place of the real one, which is then paused where it was. It does so as soon as an early
+ * answer (401, 413) is complete, and with a client's request that would close the connection on which the client waits
+ * for that answer.
  */
 function lent(body: Readable): Readable {
-  async function* pieces(): AsyncGenerator<Buffer> {
-    try {
-      for await (const piece of body.iterator({ destroyOnReturn: false })) yield piece
-    } catch (cause) {
-      throw new UpstreamError('aborted', 'the body being sent broke off', { cause })
+  let detach: (() => void) | undefined
+  const take = (piece: Buffer): void => {
+    if (!copy.push(piece)) body.pause()
+  }
+  const attach = (): (() => void) => {
+    const stop = finished(body, { writable: false }, (cause) => {
+      if (cause) copy.destroy(new UpstreamError('aborted', 'the body being sent broke off', { cause }))
+      else copy.push(null)
+    })
+    body.on('data', take)
+    return () => {
+      stop()
+      body.off('data', take)
+      body.pause()
     }
   }
-  const copy = Readable.from(pieces(), { objectMode: false, highWaterMark: BODY_BUFFER_BYTES })
+  const copy = new Readable({
+    highWaterMark: BODY_BUFFER_BYTES,
+    read() {
+      detach ??= attach()
+      body.resume()
+    },
+    destroy(error, callback) {
+      detach?.()
+      callback(error)
+    },
+  })
   copy.on('error', () => {}) // undici hears it first and ends the exchange with it.
   return copy
 }

@@ -220,7 +220,9 @@ export function createRegistryClient({ dispatcher, tokens, breaker }: RegistryCl
             headMs: ask.operation === 'write' ? timeouts.writeMs : headMs,
           })
         if (!atHome) {
-          return send(undefined).catch((error: unknown) => {
+          // Token services are configured, never named by an answer: the caller's login is meant for them.
+          const login = ask.operation === 'token' && ask.credential.kind === 'caller'
+          return send(login ? ask.credential.authorization : undefined).catch((error: unknown) => {
             throw elsewhere(error)
           })
         }

@@ -50,7 +50,10 @@ export interface ForwardAsk extends AskOptions {
   readonly headers: HeaderFields
   /** Streamed; its length is in `headers` or it goes chunked. */
   readonly body?: Readable | undefined
-  /** For metrics and deadlines. `read` bodies and heads are bounded more tightly than `write`'s. */
+  /**
+   * For metrics and deadlines: `read` bodies and heads are bounded more tightly than `write`'s. Only `token` takes the
+   * caller's credential to another origin than the upstream's, so its `url` must come from the configuration.
+   */
   readonly operation: 'read' | 'write' | 'token'
   /** What the request needs, for the site's own credential. */
   readonly scope?: string | undefined
