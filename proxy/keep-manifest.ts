@@ -5,10 +5,9 @@
 
 import type { Freshness, Observation } from '../src/freshness/freshness.ts'
 import type { Logger } from '../src/log.ts'
-import type { Metrics } from '../src/metrics.ts'
 import type { Manifest } from '../src/oci/manifest.ts'
 import type { RepositoryName } from '../src/oci/reference.ts'
-import { type BlobStore, StoreError } from '../src/store/blob-store.ts'
+import type { BlobStore } from '../src/store/blob-store.ts'
 import type { Mark, RepositoryIndex } from '../src/store/repository-index.ts'
 
 export interface KeepDeps {
@@ -16,7 +15,6 @@ export interface KeepDeps {
   readonly index: RepositoryIndex
   readonly freshness: Freshness
   readonly log: Logger
-  readonly metrics: Metrics
 }
 
 /** `observation` where the manifest came by its tag. */
@@ -43,7 +41,6 @@ export async function keepManifest(
       freshness.confirm(observation, manifest.digest)
     }
   } catch (error) {
-    deps.metrics.storeErrors.inc({ kind: error instanceof StoreError ? error.kind : 'io' })
     deps.log.error({ error, repository: name, digest: manifest.digest }, 'manifest served but not kept')
   } finally {
     unpin()

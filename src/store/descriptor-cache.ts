@@ -6,7 +6,6 @@ import type { FileHandle } from 'node:fs/promises'
 import { LRUCache } from 'lru-cache'
 import type { Logger } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
-import { singleFlight } from '../single-flight.ts'
 
 export interface OpenFile {
   readonly file: FileHandle
@@ -38,10 +37,9 @@ export interface DescriptorCacheOptions {
 }
 
 export function createDescriptorCache({ open, max, log }: DescriptorCacheOptions): DescriptorCache {
-  const loading = singleFlight<Digest, Descriptor | undefined>()
+  /** One load per digest; a load that is no longer here when it ends may have opened the file that went. */
+  const loads = new Map<Digest, Promise<Descriptor | undefined>>()
   const closing = new Set<Promise<void>>()
-  /** Counts calls of `forget`: what was being opened meanwhile may be the file that went. */
-  let forgets = 0
   const descriptors = new LRUCache<Digest, Descriptor>({
     max,
     dispose: (descriptor) => {
@@ -59,25 +57,27 @@ export function createDescriptorCache({ open, max, log }: DescriptorCacheOptions
     closing.add(closed)
   }
 
-  async function load(digest: Digest): Promise<Descriptor | undefined> {
-    for (;;) {
-      const before = forgets
-      const opened = await open(digest)
-      if (!opened) return undefined
-      const descriptor = { ...opened, readers: 0, cached: before === forgets }
-      if (descriptor.cached) {
-        descriptors.set(digest, descriptor)
+  function load(digest: Digest): Promise<Descriptor | undefined> {
+    const begun: Promise<Descriptor | undefined> = open(digest)
+      .then((opened) => {
+        if (!opened) return undefined
+        const descriptor = { ...opened, readers: 0, cached: loads.get(digest) === begun }
+        if (descriptor.cached) descriptors.set(digest, descriptor)
+        else closeIfUnused(descriptor)
         return descriptor
-      }
-      closeIfUnused(descriptor)
-    }
+      })
+      .finally(() => {
+        if (loads.get(digest) === begun) loads.delete(digest)
+      })
+    loads.set(digest, begun)
+    return begun
   }
 
   return {
     acquire: async (digest) => {
       for (;;) {
-        const descriptor = descriptors.get(digest) ?? (await loading(digest, () => load(digest)))
-        // Between its load and this line the cache may have dropped it, and so closed it: then once more.
+        const descriptor = descriptors.get(digest) ?? (await (loads.get(digest) ?? load(digest)))
+        // Outdated by its load's end, or dropped by the cache before this line, it is closed: then once more.
         if (descriptor && !descriptor.cached && descriptor.readers === 0) continue
         if (descriptor) descriptor.readers += 1
         return descriptor
@@ -89,7 +89,7 @@ export function createDescriptorCache({ open, max, log }: DescriptorCacheOptions
     },
     sizeOf: (digest) => descriptors.get(digest)?.sizeBytes,
     forget: (digest) => {
-      forgets += 1
+      loads.delete(digest)
       descriptors.delete(digest)
     },
     close: async () => {

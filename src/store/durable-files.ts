@@ -12,6 +12,8 @@ export interface DurableFiles {
   ensureFolder(folder: string): Promise<void>
   /** Moves a file whose data is already synced; durable when it resolves. Replaces what was there. */
   place(from: string, to: string): Promise<void>
+  /** Makes a file that others wrote, and its name, survive a crash. */
+  sync(path: string): Promise<void>
   /** Writes a file; durable when it resolves. */
   write(path: string, bytes: Uint8Array | string): Promise<void>
   /** Writes a file that is whole or absent to readers, but may be lost or empty after a power cut. */
@@ -81,6 +83,11 @@ export function createDurableFiles(root: string, incoming: string): DurableFiles
   return {
     ensureFolder: (folder) => inFolder(folder, async () => undefined),
     place,
+    sync: async (path) => {
+      await ensureFolder(dirname(path))
+      await syncFile(path)
+      await syncFolder(dirname(path))
+    },
     write: (path, bytes) => writeAside(bytes, true, (temporary) => place(temporary, path)),
     writeUnsynced: (path, bytes) =>
       writeAside(bytes, false, async (temporary) => {

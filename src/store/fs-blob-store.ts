@@ -7,6 +7,7 @@ import { read as readFd } from 'node:fs'
 import { open as openFile, rmdir, statfs, stat as statPath, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { LRUCache } from 'lru-cache'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { algorithmOf, type Digest, digestOf, hexOf } from '../oci/digest.ts'
@@ -16,8 +17,13 @@ import { type DurableFiles, ignoring, syncFile } from './durable-files.ts'
 import type { Guard } from './failures.ts'
 import type { StorePaths } from './paths.ts'
 
-/** What garbage collection needs of the store besides the port. */
+/** What the index and garbage collection need besides the port. */
 export interface FsBlobStore extends BlobStore {
+  /**
+   * Makes sure that a blob survives a power cut before it is linked: one that another registry left may never have been
+   * synced. False when it is not here.
+   */
+  secure(digest: Digest): Promise<boolean>
   /** From here until `end`, remembers every digest that is pinned or opened. One watch at a time. */
   watch(): Watch
   /** Closes the descriptors nobody uses; the others close with their last reader. */
@@ -48,6 +54,8 @@ export interface FsBlobStoreDeps {
 }
 
 const ROOM_CHECK_MS = 1000
+/** Blobs known to be on disk; a smaller number only costs repeated syncs. */
+const KNOWN_SECURE = 10_000
 
 const readAt = promisify(readFd)
 
@@ -57,6 +65,7 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
   const pins = new Map<Digest, number>()
   /** Blobs being deleted right now. */
   const removals = new Map<Digest, Promise<boolean>>()
+  const secured = new LRUCache<Digest, true>({ max: KNOWN_SECURE })
   let watched: Set<Digest> | undefined
   let room: { readonly untilMs: number; readonly answer: Promise<boolean> } | undefined
   const descriptors = createDescriptorCache({
@@ -89,6 +98,18 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     } finally {
       unpin()
     }
+  }
+
+  /** What lies at the digest's path was put there by us, durably. */
+  function published(digest: Digest): void {
+    secured.set(digest, true)
+    descriptors.forget(digest)
+  }
+
+  /** What lay at the digest's path is gone. */
+  function gone(digest: Digest): void {
+    secured.delete(digest)
+    descriptors.forget(digest)
   }
 
   async function open(digest: Digest): Promise<OpenBlob | undefined> {
@@ -133,7 +154,7 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     const name = `${Date.now()}-${randomUUID()}-${algorithmOf(digest)}-${hexOf(digest)}`
     const move = () => files.place(paths.blob(digest), join(paths.quarantine, name))
     await guard(`quarantining blob ${digest}`, () => move().catch(ignoring('ENOENT', 'ENOTDIR')))
-    descriptors.forget(digest)
+    gone(digest)
   }
 
   function checkRoom(): Promise<boolean> {
@@ -156,11 +177,10 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
       remove: async (digest) => {
         if (touched(digest)) return false
         const removal = removeFile(paths.blob(digest))
-        // No descriptor can come back until it is done: loading waits for the outcome.
-        // Who waits for it wants to know when, not whether; the collector gets the failure.
+        // Whoever asks for the blob meanwhile waits for the end of it, however it ends.
         const outcome = removal.catch(() => false)
         removals.set(digest, outcome)
-        descriptors.forget(digest)
+        gone(digest)
         try {
           return await removal
         } finally {
@@ -187,16 +207,24 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
         const actual = digestOf(bytes, algorithmOf(digest))
         if (actual !== digest) throw new StoreError('mismatch', `the bytes are ${actual}`)
         await pinned(digest, () => files.write(paths.blob(digest), bytes))
-        descriptors.forget(digest)
+        published(digest)
       }),
     publish: (path, digest) =>
       guard(`publishing blob ${digest}`, async () => {
         await syncFile(path)
         await pinned(digest, () => files.place(path, paths.blob(digest)))
-        descriptors.forget(digest)
+        published(digest)
       }),
     quarantine,
     pin,
+    secure: (digest) =>
+      pinned(digest, async () => {
+        if (secured.has(digest)) return true
+        if ((await sizeOf(paths.blob(digest))) === undefined) return false
+        await files.sync(paths.blob(digest))
+        secured.set(digest, true)
+        return true
+      }),
     hasRoom: () => {
       const nowMs = performance.now()
       if (!room || nowMs >= room.untilMs) room = { untilMs: nowMs + ROOM_CHECK_MS, answer: checkRoom() }

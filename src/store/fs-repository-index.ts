@@ -5,19 +5,20 @@
 import { randomUUID } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { LRUCache } from 'lru-cache'
 import type { Logger } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { parseTag, type RepositoryName, type Tag } from '../oci/reference.ts'
-import { type BlobStore, StoreError } from './blob-store.ts'
+import { StoreError } from './blob-store.ts'
 import { forEachBounded } from './bounded.ts'
 import { createConfirmations } from './confirmations.ts'
-import { type DurableFiles, ignoring, syncFile, syncFolder } from './durable-files.ts'
+import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
 import type { Guard } from './failures.ts'
-import { createIdentities } from './identities.ts'
+import type { FsBlobStore } from './fs-blob-store.ts'
+import { createIdentities, type Identity } from './identities.ts'
 import { createKeyedMutex } from './keyed-mutex.ts'
 import { readLink } from './link-file.ts'
 import { type Entry, LAYERS, linkEntry, MANIFESTS, type StorePaths, TAGS, tagEntry } from './paths.ts'
+import { createReadThrough } from './read-through.ts'
 import type { HeldTag, Link, LinkKind, Mark, RepositoryIndex } from './repository-index.ts'
 import { createTombstones } from './tombstones.ts'
 
@@ -29,7 +30,7 @@ export interface FsRepositoryIndex extends RepositoryIndex {
 export interface FsRepositoryIndexDeps {
   readonly paths: StorePaths
   readonly files: DurableFiles
-  readonly blobs: Pick<BlobStore, 'pin' | 'stat'>
+  readonly blobs: Pick<FsBlobStore, 'pin' | 'secure'>
   readonly guard: Guard
   readonly log: Logger
 }
@@ -67,27 +68,38 @@ export function createFsRepositoryIndex(
   const identities = createIdentities(paths, files)
   const tombstones = createTombstones({ now })
   const mutex = createKeyedMutex()
-  const links = new LRUCache<string, Link>({ max: options.maxLinks ?? 50_000 })
-  const tags = new LRUCache<string, RememberedTag>({ max: options.maxTags ?? 20_000 })
-  /** Counts changes on disk: what was read across one is answered but not remembered. */
-  let changes = 0
+  const links = createReadThrough<Link>(options.maxLinks ?? 50_000)
+  const tags = createReadThrough<RememberedTag>(options.maxTags ?? 20_000)
 
-  /** A change of one repository, after all that were asked for before it. */
-  function change<T>(name: RepositoryName, doing: string, work: () => Promise<T>): Promise<T> {
-    return guard(`${doing} in ${name}`, () => mutex.run(name, work))
+  /**
+   * A change of one repository, after all that were asked for before it. One that fails may have changed the disk all
+   * the same: `forget` then makes the next reader look.
+   */
+  function change<T>(
+    name: RepositoryName,
+    doing: string,
+    forget: () => void,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const forgetful = async () => {
+      try {
+        return await work()
+      } catch (error) {
+        forget()
+        throw error
+      }
+    }
+    return guard(`${doing} in ${name}`, () => mutex.run(name, forgetful))
   }
 
-  async function remembered<V extends object>(
-    cache: LRUCache<string, V>,
-    key: string,
-    load: () => Promise<V | undefined>,
-  ): Promise<V | undefined> {
-    const known = cache.get(key)
-    if (known) return known
-    const before = changes
-    const loaded = await load()
-    if (loaded && before === changes) cache.set(key, loaded)
-    return loaded
+  function forgetTag(name: RepositoryName, tag: Tag): void {
+    tags.delete(tagKey(name, tag))
+  }
+
+  function forgetEverything(name: RepositoryName): void {
+    const belongs = (key: string) => key.startsWith(`${name} `)
+    links.deleteWhere(belongs)
+    tags.deleteWhere(belongs)
   }
 
   async function loadLink(name: RepositoryName, entry: Entry): Promise<Link | undefined> {
@@ -109,8 +121,7 @@ export function createFsRepositoryIndex(
     atMs: number,
   ): Promise<void> {
     await confirmations.write(name, tagEntry(tag), digest, atMs)
-    changes += 1
-    const known = tags.get(tagKey(name, tag))?.held
+    const known = tags.peek(tagKey(name, tag))?.held
     const renewedAtMs = known?.digest === digest ? (known.confirmedAtMs ?? 0) : 0
     tags.set(tagKey(name, tag), {
       held: { digest, confirmedAtMs: Math.max(atMs, renewedAtMs) },
@@ -118,18 +129,17 @@ export function createFsRepositoryIndex(
     })
   }
 
-  /** Moves entries aside, in this order; absent ones only lose what confirmed them. */
+  /** Moves entries aside, in this order; when that fails, none of them is confirmed any longer. */
   async function hide(name: RepositoryName, entries: readonly Entry[]): Promise<void> {
     const folder = join(paths.hidden, `${now()}-${randomUUID()}`)
+    for (const entry of entries) await confirmations.drop(name, entry)
     for (const entry of entries) {
       const path = paths.entry(name, entry)
-      await confirmations.drop(name, entry)
       if (!(await stat(path).catch(ignoring('ENOENT', 'ENOTDIR')))) continue
       await files.place(path, paths.hiddenEntry(folder, name, entry))
       await syncFolder(dirname(path))
       files.forgetFolders()
     }
-    changes += 1
   }
 
   async function tagsThatName(name: RepositoryName, digest: Digest): Promise<Tag[]> {
@@ -158,22 +168,20 @@ export function createFsRepositoryIndex(
     const unpin = blobs.pin(target)
     const key = linkKey(name, kind, digest)
     const entry = linkEntry(kind, digest)
-    return change(name, `linking ${digest}`, async () => {
+    const forget = () => links.delete(key)
+    return change(name, `linking ${digest}`, forget, async () => {
       if (tombstones.overrules(mark, name, key)) return false
       const held = await loadLink(name, entry)
       // A confirmation is only ever written after its link was synced, so one that is confirmed needs no writing.
       if (held?.target !== target || held.confirmedAtMs === undefined) {
-        if ((await blobs.stat(target)) === undefined) {
+        if (!(await blobs.secure(target))) {
           throw new StoreError('io', `linking ${digest} in ${name}: blob ${target} is not here`)
         }
-        // Adopted blobs may never have been synced; for ours this costs next to nothing.
-        await syncFile(paths.blob(target))
         await establish(name)
         await files.write(paths.link(name, entry), target)
       }
       const confirmedAtMs = Math.max(mark.atMs, held?.target === target ? (held.confirmedAtMs ?? 0) : 0)
       await confirmations.write(name, entry, target, confirmedAtMs)
-      changes += 1
       links.set(key, { target, confirmedAtMs })
       return true
     }).finally(unpin)
@@ -182,19 +190,24 @@ export function createFsRepositoryIndex(
   async function hideLink(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<void> {
     const key = linkKey(name, kind, digest)
     const removal = tombstones.bury(key)
-    await change(name, `hiding ${digest}`, async () => {
-      const hiddenTags = kind === 'manifest' ? await tagsThatName(name, digest) : []
+    const hiddenTags: Tag[] = []
+    const forget = () => {
+      links.delete(key)
+      for (const tag of hiddenTags) forgetTag(name, tag)
+    }
+    await change(name, `hiding ${digest}`, forget, async () => {
+      if (kind === 'manifest') hiddenTags.push(...(await tagsThatName(name, digest)))
       for (const tag of hiddenTags) tombstones.bury(tagKey(name, tag), removal)
       // The tags go first: a crash may leave a manifest without its tags, never a tag without its manifest.
       await hide(name, [...hiddenTags.map(tagEntry), linkEntry(kind, digest)])
-      links.delete(key)
-      for (const tag of hiddenTags) tags.delete(tagKey(name, tag))
+      forget()
     })
   }
 
   async function putTag(name: RepositoryName, tag: Tag, digest: Digest, mark: Mark): Promise<boolean> {
     const manifestKey = linkKey(name, 'manifest', digest)
-    return change(name, `tagging ${digest} as ${tag}`, async () => {
+    const forget = () => forgetTag(name, tag)
+    return change(name, `tagging ${digest} as ${tag}`, forget, async () => {
       if (tombstones.overrules(mark, name, tagKey(name, tag), manifestKey)) return false
       const held = (await loadTag(name, tag))?.held
       const stands = held?.digest === digest ? held.confirmedAtMs : undefined
@@ -218,7 +231,7 @@ export function createFsRepositoryIndex(
     const overruled = () =>
       tombstones.overrules(mark, name, key, doubtKey(name, tag), linkKey(name, 'manifest', digest))
     if (overruled()) return
-    const known = tags.get(key)
+    const known = tags.peek(key)
     if (known) {
       const { held, writtenAtMs } = known
       if (held.digest !== digest || mark.atMs <= (held.confirmedAtMs ?? 0)) return
@@ -229,7 +242,8 @@ export function createFsRepositoryIndex(
       })
       if (!due) return
     }
-    change(name, `renewing ${tag}`, async () => {
+    const forget = () => forgetTag(name, tag)
+    change(name, `renewing ${tag}`, forget, async () => {
       const onDisk = overruled() ? undefined : await loadTag(name, tag)
       if (onDisk?.held.digest !== digest || mark.atMs <= onDisk.writtenAtMs) return
       await writeTagConfirmation(name, tag, digest, mark.atMs)
@@ -238,34 +252,32 @@ export function createFsRepositoryIndex(
 
   async function doubtTag(name: RepositoryName, tag: Tag): Promise<void> {
     tombstones.bury(doubtKey(name, tag))
-    const forgetConfirmation = () => {
-      const known = tags.get(tagKey(name, tag))
-      if (!known) return
+    const known = tags.peek(tagKey(name, tag))
+    if (known) {
       const held = { digest: known.held.digest, confirmedAtMs: undefined }
       tags.set(tagKey(name, tag), { held, writtenAtMs: 0 })
     }
-    forgetConfirmation()
-    await change(name, `doubting ${tag}`, async () => {
+    const forget = () => forgetTag(name, tag)
+    await change(name, `doubting ${tag}`, forget, async () => {
       await confirmations.drop(name, tagEntry(tag))
-      changes += 1
-      forgetConfirmation()
+      forget()
     })
   }
 
   async function hideTag(name: RepositoryName, tag: Tag): Promise<void> {
     tombstones.bury(tagKey(name, tag))
-    await change(name, `hiding ${tag}`, async () => {
+    const forget = () => forgetTag(name, tag)
+    await change(name, `hiding ${tag}`, forget, async () => {
       await hide(name, [tagEntry(tag)])
-      tags.delete(tagKey(name, tag))
+      forget()
     })
   }
 
-  async function hideEverything(name: RepositoryName): Promise<void> {
-    tombstones.bury(name)
-    await hide(name, [MANIFESTS, LAYERS])
-    for (const cache of [links, tags]) {
-      for (const key of cache.keys()) if (key.startsWith(`${name} `)) cache.delete(key)
-    }
+  /** A disk that is full must not stop reads: what could not be kept holds for this process. */
+  async function keepIdentity(name: RepositoryName, identity: Identity): Promise<void> {
+    await guard(`keeping the project of ${name}`, () => identities.write(name, identity)).catch(
+      (error: unknown) => log.warn({ error }, 'the project behind a repository could not be kept'),
+    )
   }
 
   async function identify(
@@ -275,21 +287,21 @@ export function createFsRepositoryIndex(
   ): Promise<'same' | 'replaced' | 'older'> {
     const seen = identities.peek(name)
     if (seen?.projectId === projectId && issuedAtSeconds <= seen.issuedAtSeconds) return 'same'
-    return change(name, `identifying project ${projectId}`, async () => {
+    const forget = () => forgetEverything(name)
+    return change(name, `identifying project ${projectId}`, forget, async () => {
       const held = await identities.read(name)
       const identity = { projectId, issuedAtSeconds }
-      if (!held) {
-        await identities.write(name, identity)
+      if (!held || (held.projectId === projectId && issuedAtSeconds > held.issuedAtSeconds)) {
+        await keepIdentity(name, identity)
         return 'same'
       }
-      if (held.projectId === projectId) {
-        if (issuedAtSeconds > held.issuedAtSeconds) await identities.renew(name, identity)
-        return 'same'
-      }
+      if (held.projectId === projectId) return 'same'
       if (issuedAtSeconds <= held.issuedAtSeconds) return 'older'
       // First the content, then the identity: after a crash in between, the next token hides the rest.
-      await hideEverything(name)
-      await identities.write(name, identity)
+      tombstones.bury(name)
+      await hide(name, [MANIFESTS, LAYERS])
+      forget()
+      await keepIdentity(name, identity)
       return 'replaced'
     })
   }
@@ -297,14 +309,14 @@ export function createFsRepositoryIndex(
   return {
     mark: () => tombstones.mark(),
     link: (name, kind, digest) =>
-      remembered(links, linkKey(name, kind, digest), () =>
+      links.get(linkKey(name, kind, digest), () =>
         guard(`reading the link of ${digest} in ${name}`, () => loadLink(name, linkEntry(kind, digest))),
       ),
     putLink,
     hideLink,
     tag: async (name, tag) => {
       const load = () => guard(`reading tag ${tag} in ${name}`, () => loadTag(name, tag))
-      return (await remembered(tags, tagKey(name, tag), load))?.held
+      return (await tags.get(tagKey(name, tag), load))?.held
     },
     putTag,
     renewTag,

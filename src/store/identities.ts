@@ -17,24 +17,24 @@ export interface Identities {
   /** From memory only. */
   peek(name: RepositoryName): Identity | undefined
   read(name: RepositoryName): Promise<Identity | undefined>
-  /** Durable when it resolves. */
+  /**
+   * Durable when it resolves, but for a newer token of the same project, which is on disk to the minute of token time.
+   * Remembered also when it throws.
+   */
   write(name: RepositoryName, identity: Identity): Promise<void>
-  /** A newer token of the same project: on disk at most once a minute of token time. */
-  renew(name: RepositoryName, identity: Identity): Promise<void>
 }
 
 const MEMORY_ENTRIES = 16_384
 const RENEW_SECONDS = 60
 
-export function createIdentities(paths: StorePaths, files: DurableFiles): Identities {
-  const seen = new LRUCache<RepositoryName, { identity: Identity; writtenSeconds: number }>({
-    max: MEMORY_ENTRIES,
-  })
+interface RememberedIdentity {
+  readonly identity: Identity
+  /** `issuedAtSeconds` as it is on disk. */
+  readonly writtenSeconds: number
+}
 
-  async function write(name: RepositoryName, identity: Identity): Promise<void> {
-    await files.write(paths.project(name), `${identity.projectId} ${identity.issuedAtSeconds}`)
-    seen.set(name, { identity, writtenSeconds: identity.issuedAtSeconds })
-  }
+export function createIdentities(paths: StorePaths, files: DurableFiles): Identities {
+  const seen = new LRUCache<RepositoryName, RememberedIdentity>({ max: MEMORY_ENTRIES })
 
   return {
     peek: (name) => seen.get(name)?.identity,
@@ -48,12 +48,14 @@ export function createIdentities(paths: StorePaths, files: DurableFiles): Identi
       seen.set(name, { identity, writtenSeconds: identity.issuedAtSeconds })
       return identity
     },
-    write,
-    renew: async (name, identity) => {
+    write: async (name, identity) => {
       const known = seen.get(name)
-      if (!known || identity.issuedAtSeconds - known.writtenSeconds >= RENEW_SECONDS) {
-        await write(name, identity)
-      } else known.identity = identity
+      const isRenewal = known?.identity.projectId === identity.projectId
+      const writtenSeconds = isRenewal ? known.writtenSeconds : -Infinity
+      seen.set(name, { identity, writtenSeconds })
+      if (identity.issuedAtSeconds - writtenSeconds < RENEW_SECONDS) return
+      await files.write(paths.project(name), `${identity.projectId} ${identity.issuedAtSeconds}`)
+      seen.set(name, { identity, writtenSeconds: identity.issuedAtSeconds })
     },
   }
 }
