@@ -55,10 +55,12 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
   async function fromPrimary(exchange: Exchange, route: BlobRoute): Promise<void> {
     const { name, digest } = route
     const { credential, signal } = exchange
-    if (exchange.request.method === 'HEAD') {
+    const held = isHeldByClient(exchange, digest)
+    if (held || exchange.request.method === 'HEAD') {
       const sizeBytes = await upstream.confirmBlob(name, digest, { credential, signal })
       exchange.source = 'primary'
-      answer(exchange, 200, { ...blobHeaders(digest), 'content-length': String(sizeBytes) })
+      if (held) answer(exchange, 304, blobHeaders(digest))
+      else answer(exchange, 200, { ...blobHeaders(digest), 'content-length': String(sizeBytes) })
       return
     }
     const asked = askedRanges(exchange, digest)
@@ -97,7 +99,7 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
     warning?: string,
   ): Promise<void> {
     const headers = { ...blobHeaders(digest), warning }
-    if (matchesEtag(exchange.request.headers['if-none-match'], `"${digest}"`)) {
+    if (isHeldByClient(exchange, digest)) {
       answer(exchange, 304, headers)
       return
     }
@@ -128,8 +130,13 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
   }
 }
 
-/** The ranges to answer with: none when an `If-Range` names something else (RFC 9110, 13.1.5). */
+function isHeldByClient({ request }: Exchange, digest: Digest): boolean {
+  return matchesEtag(request.headers['if-none-match'], `"${digest}"`)
+}
+
+/** The ranges to answer with: none to a HEAD (RFC 9110, 14.2), or when an `If-Range` names something else (13.1.5). */
 function askedRanges({ request }: Exchange, digest: Digest): readonly AskedRange[] | undefined {
+  if (request.method !== 'GET') return undefined
   const condition = request.headers['if-range']
   if (condition !== undefined && condition !== `"${digest}"`) return undefined
   return parseAskedRanges(request.headers.range)

@@ -12,7 +12,7 @@ const SYNC_EVERY_BYTES = 64 * 1024 * 1024
 
 export interface CaptureFileOptions {
   readonly path: string
-  /** How long the disk may hold an upload back, all in all. */
+  /** How long the disk may be the slower side without a break. */
   readonly patienceMs: number
   /** Asked at the start and every 64 MiB; false ends the capture. */
   readonly hasRoom: () => Promise<boolean>
@@ -45,7 +45,8 @@ export function createCaptureFile(options: CaptureFileOptions): CaptureFile {
   let queue: Piece[] = []
   let queuedBytes = 0
   let unsyncedBytes = 0
-  let patienceMs = options.patienceMs
+  /** Since when the upload has waited for every single write. */
+  let behindSinceMs: number | undefined
   let writing: Promise<void> | undefined
   let syncing: Promise<void> | undefined
   let room: (() => void) | undefined
@@ -58,6 +59,7 @@ export function createCaptureFile(options: CaptureFileOptions): CaptureFile {
   }
 
   async function writeOut(): Promise<void> {
+    behindSinceMs = undefined
     try {
       handle ??= await create()
       for (let run = nextRun(queue); run.length > 0 && !failure; run = nextRun(queue)) {
@@ -84,7 +86,8 @@ export function createCaptureFile(options: CaptureFileOptions): CaptureFile {
     if (bytesWritten !== length) throw new StoreError('full', 'the disk took only a part of a write')
     queuedBytes -= length
     unsyncedBytes += length
-    if (queuedBytes <= QUEUE_MAX_BYTES) room?.()
+    if (!room) behindSinceMs = undefined
+    else if (queuedBytes <= QUEUE_MAX_BYTES) room()
     if (unsyncedBytes < SYNC_EVERY_BYTES || gate.syncing) return
     if (!(await options.hasRoom())) throw new StoreError('full', 'storage.minfree is reached')
     unsyncedBytes = 0
@@ -101,20 +104,22 @@ export function createCaptureFile(options: CaptureFileOptions): CaptureFile {
     )
   }
 
-  /** Resolves when there is room again, or the capture has been given up because there was none in time. */
+  /**
+   * Resolves when there is room again, or the capture has been given up because there was none in time. Short waits are
+   * the rule when bytes come in bursts, and slow nothing: sockets hold more than the queue. A disk that every write is
+   * waited for is what holds the upload back.
+   */
   async function waitForRoom(): Promise<void> {
-    const startedAtMs = performance.now()
     const { promise, resolve } = Promise.withResolvers<void>()
     room = resolve
-    const timer = setTimeout(
-      () => fail(new StoreError('io', 'the disk is slower than the upload')),
-      Math.max(0, patienceMs),
-    )
+    behindSinceMs ??= performance.now()
+    const leftMs = behindSinceMs + options.patienceMs - performance.now()
+    const tooSlow = () => fail(new StoreError('io', 'the disk is slower than the upload'))
+    const timer = setTimeout(tooSlow, Math.max(0, leftMs))
     timer.unref()
     await promise
     clearTimeout(timer)
     room = undefined
-    patienceMs -= performance.now() - startedAtMs
   }
 
   async function close(): Promise<void> {

@@ -26,7 +26,7 @@ export interface CapturesOptions {
   readonly maxSessions?: number
   /** A session without a request for this long is forgotten. Default 1 h. */
   readonly idleMs?: number
-  /** How long the disk may hold one upload back, all in all, before its capture is given up. Default 500 ms. */
+  /** How long the disk may hold an upload back at a stretch before its capture is given up. Default 1 s. */
   readonly patienceMs?: number
 }
 
@@ -84,7 +84,7 @@ const PREFIX = 'capture-'
 /** Removes what a crash left in the folder. */
 export async function createCaptures(deps: CapturesDeps, options: CapturesOptions): Promise<Captures> {
   const { blobs, metrics, log } = deps
-  const { folder, maxSessions = 256, idleMs = 3_600_000, patienceMs = 500 } = options
+  const { folder, maxSessions = 256, idleMs = 3_600_000, patienceMs = 1000 } = options
   const sessions = new Map<string, Session>()
   const ending = new Set<Promise<unknown>>()
   const gate = { syncing: false }
@@ -102,6 +102,7 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
   }
 
   function begin(key: string): void {
+    replace(key)
     const oldest = sessions.size < maxSessions ? undefined : sessions.values().next().value
     if (oldest) drop(oldest, 'too many uploads at once')
     const path = join(folder, PREFIX + randomUUID())
@@ -120,6 +121,12 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
       digester: createDigester('sha256'),
     }
     sessions.set(key, session)
+  }
+
+  /** A registry that gives the same address to two uploads. */
+  function replace(key: string): void {
+    const former = sessions.get(key)
+    if (former) drop(former, 'another upload took its place')
   }
 
   /** False when it was given up before. */
@@ -170,6 +177,7 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
     return {
       write(bytes) {
         received += bytes.length
+        if (session.file.failure) drop(session, 'it could not be written') // At once: the disk may be full of it.
         if (!inOrder || sessions.get(session.key) !== session) return undefined
         session.idle.refresh()
         session.digester?.update(bytes)
@@ -197,12 +205,10 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
   }
 
   function settle(session: Session, length: number | undefined): void {
-    if (length === undefined || length > session.written) {
-      drop(session, 'the primary has other bytes than were sent')
-      return
-    }
-    session.length = length
     if (session.file.failure) drop(session, 'it could not be written')
+    else if (length === undefined || length > session.written) {
+      drop(session, 'the primary has other bytes than were sent')
+    } else session.length = length
   }
 
   async function publish(session: Session, digest: Digest): Promise<boolean> {
@@ -239,6 +245,7 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
     rename(key, newKey) {
       const session = sessions.get(key)
       if (!session || key === newKey) return
+      replace(newKey)
       sessions.delete(key)
       session.key = newKey
       sessions.set(newKey, session)

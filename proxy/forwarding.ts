@@ -101,7 +101,7 @@ export async function passThrough(
     response.end()
     return
   }
-  response.flushHeaders()
+  if (headers['content-length'] !== '0') response.flushHeaders()
   // With a length the client knows where the answer ends, and its connection can be kept open until it has stopped.
   const lingers = early && 'content-length' in headers
   response.setTimeout(options.idleMs, () => {

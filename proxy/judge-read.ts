@@ -3,7 +3,7 @@
  * with status 200 or a 5xx is not the registry's word, and must not reach a client as if it were.
  */
 import type { Readable } from 'node:stream'
-import { errorCodesOf } from '../src/oci/errors.ts'
+import { errorCodesOf, OciError } from '../src/oci/errors.ts'
 import { headerValue } from '../src/oci/headers.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import type { ForwardAnswer } from '../src/upstream/upstream.ts'
@@ -14,7 +14,7 @@ const ABSENT_CODES: readonly string[] = ['MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NA
 const JUDGED: readonly number[] = [401, 403, 404, 429]
 const ERROR_BODY_MAX_BYTES = 64 * 1024
 
-/** Throws `UpstreamError` for what must not be passed on; a HEAD's 404 has no body and is passed on (law 4). */
+/** Throws `UpstreamError` or `OciError` for what must not be passed on; a HEAD's 404 has no body and is passed on (law 4). */
 export async function judgeRead(method: string | undefined, answer: ForwardAnswer): Promise<void> {
   const { status } = answer
   const contentType = headerValue(answer.headers, 'content-type') ?? ''
@@ -26,6 +26,11 @@ export async function judgeRead(method: string | undefined, answer: ForwardAnswe
   if (status === 200 && contentType.startsWith('text/')) {
     answer.body.destroy()
     throw new UpstreamError('faulty', `the primary answered with ${contentType}: is upstream.url a registry?`)
+  }
+  if (status === 416) {
+    answer.body.destroy()
+    // Distribution 2.8 gives its one line the Content-Length of the whole blob and then hangs up.
+    throw new OciError('RANGE_INVALID', { headers: rangeHeaders(answer) })
   }
   if (method === 'HEAD' || !JUDGED.includes(status)) return
   const body = await readLimited(answer.body)
@@ -42,6 +47,11 @@ export async function judgeRead(method: string | undefined, answer: ForwardAnswe
     case 429:
       throw new UpstreamError('limited', 'the primary asks to wait', options)
   }
+}
+
+function rangeHeaders(answer: ForwardAnswer): Record<string, string> {
+  const size = headerValue(answer.headers, 'content-range')
+  return size === undefined ? {} : { 'content-range': size }
 }
 
 async function readLimited(body: Readable): Promise<Buffer> {

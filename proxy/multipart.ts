@@ -3,7 +3,7 @@
  * pulls zstd:chunked layers. https://www.rfc-editor.org/rfc/rfc9110#section-14.6
  */
 import { randomBytes } from 'node:crypto'
-import { formatContentRange, type RangeRequest } from '../src/oci/ranges.ts'
+import { type ByteRange, formatContentRange, type RangeRequest } from '../src/oci/ranges.ts'
 
 export interface Part {
   /** Written before the part's bytes. */
@@ -24,7 +24,8 @@ export function multipartOf(
   wanted: Exclude<RangeRequest, { kind: 'unsatisfiable' }>,
   sizeBytes: number,
 ): Multipart {
-  if (wanted.kind === 'whole') {
+  // Ranges that overlap must not make a short request cost more than the blob (RFC 9110, 14.2 and 17.15).
+  if (wanted.kind === 'whole' || lengthOf(wanted.ranges) > sizeBytes) {
     const headers = { 'content-length': String(sizeBytes) }
     return { status: 200, headers, parts: [{ preamble: '', start: 0, end: sizeBytes }], epilogue: '' }
   }
@@ -60,4 +61,8 @@ export function multipartOf(
     parts,
     epilogue,
   }
+}
+
+function lengthOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0)
 }

@@ -19,15 +19,20 @@ export interface TokenServiceOptions {
   readonly publicUrl: string | undefined
   /** No byte of a body for this long ends its request. */
   readonly idleMs: number
+  /** How long a service is waited for when another can be asked after it. Default 3 s. */
+  readonly nextAfterMs?: number
 }
 
 const BODY_MAX_BYTES = 64 * 1024
+/** A service that did not answer is tried last for this long: where it only keeps silent, one request pays for that. */
+const AWAY_MS = 10_000
 
 export function createTokenService(
   deps: { readonly upstream: Pick<Upstream, 'forward'> },
   options: TokenServiceOptions,
 ): (exchange: Exchange) => Promise<void> {
-  const { services, publicUrl, idleMs } = options
+  const { services, publicUrl, idleMs, nextAfterMs = 3000 } = options
+  const awayUntilMs = new Map<string, number>()
 
   return async function token(exchange) {
     if (services.length === 0) {
@@ -36,9 +41,9 @@ export function createTokenService(
       })
     }
     const body = await wholeBody(exchange, { limitBytes: BODY_MAX_BYTES, idleMs, tooLarge })
-    const asked = onlyReads(exchange, body) ? services : services.slice(0, 1)
+    const asked = onlyReads(exchange, body) ? likeliestFirst() : services.slice(0, 1)
     for (const service of asked) {
-      const answer = await ask(exchange, service, body)
+      const answer = await ask(exchange, service, body, service !== asked.at(-1))
       if (answer) {
         exchange.source = 'primary'
         return passThrough(exchange, answer, { idleMs })
@@ -50,14 +55,26 @@ export function createTokenService(
     })
   }
 
+  function likeliestFirst(): readonly string[] {
+    const isAway = (service: string) => (awayUntilMs.get(service) ?? 0) > performance.now()
+    return services.toSorted((one, other) => Number(isAway(one)) - Number(isAway(other)))
+  }
+
   /** Undefined when the service is unavailable; any other answer is its word. */
-  async function ask(exchange: Exchange, service: string, body: Buffer): Promise<ForwardAnswer | undefined> {
+  async function ask(
+    exchange: Exchange,
+    service: string,
+    body: Buffer,
+    othersFollow: boolean,
+  ): Promise<ForwardAnswer | undefined> {
     // The service has a name of its own; only the registry builds its links from this site's.
     const { 'x-forwarded-host': _, ...headers } = forwardedHeaders(exchange, publicUrl)
     if (body.length === 0) delete headers['content-length']
     else headers['content-length'] = String(body.length)
     const { query, request } = exchange
     const url = query === '' ? service : `${service}${service.includes('?') ? '&' : '?'}${query}`
+    const patience = new AbortController()
+    const timer = othersFollow ? setTimeout(() => patience.abort(), nextAfterMs).unref() : undefined
     try {
       const answer = await deps.upstream.forward({
         method: request.method ?? 'GET',
@@ -66,15 +83,21 @@ export function createTokenService(
         body: body.length === 0 ? undefined : Readable.from(body, { objectMode: false }),
         operation: 'token',
         credential: { kind: 'caller', authorization: request.headers.authorization },
-        signal: exchange.signal,
+        signal: AbortSignal.any([exchange.signal, patience.signal]),
       })
-      if (answer.status < 500) return answer
+      if (answer.status < 500) {
+        awayUntilMs.delete(service)
+        return answer
+      }
       answer.body.destroy()
       exchange.log.warn({ service, status: answer.status }, 'token service unavailable')
     } catch (error) {
-      if (!isOutage(error)) throw error
+      if (!isOutage(error) && !patience.signal.aborted) throw error
       exchange.log.warn({ service, error }, 'token service unavailable')
+    } finally {
+      clearTimeout(timer)
     }
+    awayUntilMs.set(service, performance.now() + AWAY_MS)
     return undefined
   }
 }

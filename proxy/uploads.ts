@@ -76,10 +76,14 @@ export function createUploads(deps: UploadsDeps, options: UploadsOptions): Uploa
     }
   }
 
-  /** The session an answer names, as its absolute URL; undefined when it names none. */
+  /** The session an answer names, as its absolute URL; undefined when it names none that can be used. */
   function sessionOf(exchange: Exchange, answer: ForwardAnswer, base: string): string | undefined {
     const location = headerValue(answer.headers, 'location')
-    return location && locations.resolve(location, siteAddress(exchange, publicUrl).host, base)
+    try {
+      return location && locations.resolve(location, siteAddress(exchange, publicUrl).host, base)
+    } catch {
+      return undefined // The reply fails with the same error, and lets go of the answer.
+    }
   }
 
   async function reply(
@@ -141,7 +145,10 @@ export function createUploads(deps: UploadsDeps, options: UploadsOptions): Uploa
     const answer = await sendBody(exchange, name, target, part)
     if (method === 'PUT' && answer.status === 201 && digest) await keep(name, digest, mark, answer, part)
     else settle(key, answer, part)
-    if (method === 'PATCH' && isSuccess(answer)) follow(exchange, name, answer, target, key)
+    if (isSuccess(answer)) {
+      if (method === 'PATCH') follow(exchange, name, answer, target, key)
+      else captures.drop(key, 'the upload ended without a digest that can be verified')
+    }
     return reply(exchange, name, answer, target.url, digest)
   }
 

@@ -31,6 +31,9 @@ export function createWriteSender(
     if (body === undefined) delete headers['content-length']
     else if (Buffer.isBuffer(body)) headers['content-length'] = String(body.length)
     const stream = Buffer.isBuffer(body) ? Readable.from(body, { objectMode: false }) : body
+    // A body that fails while the primary takes nothing of it would be noticed only when it is read again.
+    const broken = new AbortController()
+    stream?.once('error', (error) => broken.abort(error))
     try {
       const answer = await upstream.forward({
         method,
@@ -40,7 +43,7 @@ export function createWriteSender(
         operation: method === 'GET' || method === 'HEAD' ? 'read' : 'write',
         credential: target.foreign ? NO_CREDENTIAL : exchange.credential,
         scope,
-        signal: exchange.signal,
+        signal: AbortSignal.any([exchange.signal, broken.signal]),
       })
       exchange.source = 'primary'
       return answer
