@@ -3,8 +3,11 @@
  * chunks themselves are handed to the write, nothing is copied.
  */
 
-/** Two of these at most are held per request: with `MAX_FETCHES` requests a flight stays within 2 MiB. */
-export const BATCH_BYTES: number = 256 * 1024
+/**
+ * What a flight holds of bodies that are not written yet, over all its requests. One request fills batches of 512 KiB
+ * with it: below that the hand-over to the thread that writes costs more than the write.
+ */
+export const FLIGHT_BUFFER_BYTES: number = 1024 * 1024
 
 export interface BatchWriter {
   /** Takes a chunk, waiting while a whole batch is gathered and the one before is not written yet. */
@@ -13,8 +16,14 @@ export interface BatchWriter {
   flush(): Promise<void>
 }
 
-/** `write` is called for one batch at a time. What it throws comes out of the next `push` or `flush`. */
-export function createBatchWriter(write: (position: number, chunks: Buffer[]) => Promise<void>): BatchWriter {
+/**
+ * `write` is called for one batch at a time; what it throws comes out of the next `push` or `flush`. `batchBytes` says
+ * what makes a batch whole, now.
+ */
+export function createBatchWriter(
+  write: (position: number, chunks: Buffer[]) => Promise<void>,
+  batchBytes: () => number,
+): BatchWriter {
   let chunks: Buffer[] = []
   let start = 0
   let bytes = 0
@@ -26,7 +35,7 @@ export function createBatchWriter(write: (position: number, chunks: Buffer[]) =>
   function begin(): void {
     clearImmediate(scheduled)
     scheduled = undefined
-    if (writing || bytes === 0 || failed) return
+    if (writing !== undefined || bytes === 0 || failed) return
     const batch = chunks
     chunks = []
     bytes = 0
@@ -45,7 +54,7 @@ export function createBatchWriter(write: (position: number, chunks: Buffer[]) =>
 
   async function flush(): Promise<void> {
     begin()
-    while (writing) await writing
+    while (writing !== undefined) await writing
     if (failed) throw failure
   }
 
@@ -57,11 +66,11 @@ export function createBatchWriter(write: (position: number, chunks: Buffer[]) =>
       if (bytes === 0) start = position
       chunks.push(chunk)
       bytes += chunk.length
-      if (bytes >= BATCH_BYTES) {
+      if (bytes >= batchBytes()) {
         begin()
         // Still whole: the batch before is being written, and holds back whoever brings more.
-        while (writing && bytes >= BATCH_BYTES) await writing
-      } else if (!writing) {
+        while (writing !== undefined && bytes >= batchBytes()) await writing
+      } else if (writing === undefined) {
         // At the end of this turn of the event loop, so that what arrived together is written together.
         scheduled ??= setImmediate(begin)
       }

@@ -57,6 +57,7 @@ export function createDirectReader(source: DirectSource): DirectReader {
   let cutAt = 0
   /** The end of the blob from `heldFrom` on, once it is known to be right. */
   let tail: Buffer | undefined
+  let wrong: WrongContentError | undefined
 
   function begin(answer: ArrivingBlob): Body {
     const { body, offset } = answer
@@ -136,14 +137,17 @@ export function createDirectReader(source: DirectSource): DirectReader {
       filled += take(bytes, filled, bytes.length - filled)
     }
     const actual = digester.digest()
-    if (actual !== digest) throw new WrongContentError(`blob ${digest}: its bytes are ${actual}`)
-    return bytes
+    if (actual === digest) return bytes
+    wrong = new WrongContentError(`blob ${digest}: its bytes are ${actual}`)
+    throw wrong
   }
 
   async function read(buffer: Buffer, length: number, position: number): Promise<number> {
+    if (wrong) throw wrong
     if (position >= sizeBytes || length === 0) return 0
-    if (tail && position >= heldFrom)
+    if (tail && position >= heldFrom) {
       return tail.copy(buffer, 0, position - heldFrom, position - heldFrom + length)
+    }
     if (position !== at) await seek(position)
     const isChecked = hashedTo === at
     if (isChecked && at >= heldFrom) {

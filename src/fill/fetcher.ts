@@ -12,6 +12,8 @@ import type { Segments } from './segments.ts'
 export interface FetchTarget {
   /** Ends the fetch: bodies are destroyed, waits given up. */
   readonly signal: AbortSignal
+  /** How much is gathered for one write; changes. */
+  readonly batchBytes: number
   /**
    * Sends one request. `endByte` is one past the last byte wanted. Undefined: there is nobody left to ask as. Throws
    * `UpstreamError`.
@@ -51,7 +53,10 @@ export async function fetchClaim(target: FetchTarget, claim: Claim, opened?: Arr
 
 async function drain(target: FetchTarget, claim: Claim, arriving: ArrivingBlob): Promise<void> {
   const { body } = arriving
-  const writer = createBatchWriter((position, chunks) => target.write(claim, position, chunks))
+  const writer = createBatchWriter(
+    (start, chunks) => target.write(claim, start, chunks),
+    () => target.batchBytes,
+  )
   const stop = () => body.destroy()
   body.on('error', () => undefined) // Comes out of the iteration; destroyed outside of it, it must not end the process.
   target.signal.addEventListener('abort', stop)

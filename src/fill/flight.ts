@@ -14,9 +14,11 @@ import type { Mark, RepositoryIndex } from '../store/repository-index.ts'
 import { HOLD_BACK_BYTES } from '../store/verify-stream.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
+import { FLIGHT_BUFFER_BYTES } from './batch-writer.ts'
 import type { Callers } from './callers.ts'
 import { type FetchTarget, fetchClaim } from './fetcher.ts'
-import { type Claim, createPlan, PIECE_BYTES } from './plan.ts'
+import { createLatestBytes } from './latest-bytes.ts'
+import { type Claim, createPlan } from './plan.ts'
 import { createPrefixDigest } from './prefix-digest.ts'
 import { publishBlob } from './publish.ts'
 import { WrongContentError } from './retry.ts'
@@ -42,6 +44,7 @@ export interface FlightStart {
   readonly opened: ArrivingBlob | undefined
   /** The disk takes no more, or gives no more back. */
   readonly onSpoolLost: (error: StoreError) => void
+  readonly pieceBytes: number
 }
 
 export interface Flight {
@@ -69,13 +72,22 @@ type Ending =
 
 export function createFlight(dependencies: FlightDependencies, start: FlightStart): Flight {
   const { upstream, metrics } = dependencies
-  const { spool, callers, confirmed, abort } = start
+  const { spool, callers, confirmed, abort, pieceBytes } = start
   const { digest, sizeBytes } = spool
   const log = dependencies.log.child({ digest })
-  const plan = createPlan(sizeBytes, spool.held)
+  const plan = createPlan(sizeBytes, spool.held, pieceBytes)
   const waiters = createWaiters()
   const fetches = new Set<Promise<void>>()
-  const target: FetchTarget = { signal: abort.signal, ask, admit, write }
+  const target: FetchTarget = {
+    signal: abort.signal,
+    ask,
+    admit,
+    write,
+    get batchBytes() {
+      return FLIGHT_BUFFER_BYTES / (2 * fetches.size) // One batch is written while the next is gathered.
+    },
+  }
+  const latest = createLatestBytes()
   const { promise: ended, resolve: markEnded } = Promise.withResolvers<void>()
   let visibleEnd = Math.max(0, sizeBytes - HOLD_BACK_BYTES)
   let isVerified = false
@@ -83,7 +95,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
 
   const prefix = createPrefixDigest(spool)
   void prefix.whole.then(judge, lose)
-  if (start.opened) launch(plan.next(pieceBytes(callers)), start.opened)
+  if (start.opened) launch(plan.next(limitBytes(callers, pieceBytes)), start.opened)
   proceed()
 
   async function ask(startByte: number, endByte: number): Promise<ArrivingBlob | undefined> {
@@ -114,6 +126,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     const end = chunks.reduce((sum, chunk) => sum + chunk.length, position)
     claim.wanted.remove(position, end)
     prefix.offer(position, chunks)
+    latest.keep(position, chunks)
     waiters.wake(position, Math.min(end, visibleEnd))
     proceed()
   }
@@ -135,8 +148,8 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
   function proceed(): void {
     if (ending || spool.held.runEnd(0) === sizeBytes) return
     if (callers.choose()) {
-      const limitBytes = pieceBytes(callers)
-      for (let claim = plan.next(limitBytes); claim; claim = plan.next(limitBytes)) launch(claim)
+      const limit = limitBytes(callers, pieceBytes)
+      for (let claim = plan.next(limit); claim; claim = plan.next(limit)) launch(claim)
     } else if (fetches.size === 0) {
       void fail(
         callers.refusal ?? new UpstreamError('aborted', `blob ${digest}: nobody is left to fetch it for`),
@@ -180,6 +193,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     ending = as
     abort.abort()
     waiters.wakeAll()
+    latest.keep(0, [])
     try {
       await Promise.all(fetches)
       await prefix.stop()
@@ -207,7 +221,10 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
         signal.throwIfAborted()
         if (ending?.kind === 'failed' && ending.error instanceof WrongContentError) throw ending.error
         const end = Math.min(spool.held.runEnd(position), visibleEnd)
-        if (end > position) return spool.read(buffer, Math.min(length, end - position), position)
+        if (end > position) {
+          const readable = Math.min(length, end - position)
+          return latest.copy(buffer, readable, position) || spool.read(buffer, readable, position)
+        }
         if (ending?.kind === 'failed') throw ending.error
         if (ending) return undefined
         lookAhead(waiter)
@@ -226,8 +243,8 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
  * How much one request may ask for: everything, like a client of the primary itself, when a later request could come too
  * late for the credential.
  */
-export function pieceBytes(callers: Callers): number {
-  return callers.areLasting ? PIECE_BYTES : Number.POSITIVE_INFINITY
+export function limitBytes(callers: Callers, pieceBytes: number): number {
+  return callers.areLasting ? pieceBytes : Number.POSITIVE_INFINITY
 }
 
 /** Said of the caller or its repository, not of the blob: somebody else may be answered. */

@@ -9,12 +9,13 @@ import { StoreError } from '../store/blob-store.ts'
 import type { Mark } from '../store/repository-index.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { Credential } from '../upstream/upstream.ts'
-import { type Caller, type Callers, createCallers } from './callers.ts'
+import { type Caller, type Callers, createCallers, isSameCredential } from './callers.ts'
 import { openDirect } from './direct-reader.ts'
 import { type Fill, type FillAsk, FillLimitError, type FillOutcome } from './fill.ts'
-import { createFlight, type Flight, type FlightDependencies, pieceBytes } from './flight.ts'
+import { createFlight, type Flight, type FlightDependencies, limitBytes } from './flight.ts'
 import { createFollower, wantedSpan } from './follower.ts'
 import { openSpool } from './opening.ts'
+import { PIECE_BYTES } from './plan.ts'
 import { createRoom } from './room.ts'
 import { abortable, createSharedQuestions, isSharedFailure, type SharedQuestions } from './share.ts'
 import { openSpools } from './spools.ts'
@@ -29,6 +30,8 @@ export interface FillOptions {
   readonly siteCredential?: Credential | undefined
   /** Default 64. Joining a flight is always possible. */
   readonly maxConcurrentFills?: number | undefined
+  /** Default `PIECE_BYTES`, 32 MiB. */
+  readonly pieceBytes?: number | undefined
 }
 
 export interface OpenFill extends Fill {
@@ -54,6 +57,7 @@ const SWEEP_INTERVAL_MS = 60 * 60 * 1000
 export async function openFill(dependencies: FlightDependencies, options: FillOptions): Promise<OpenFill> {
   const { upstream, blobs, index, log, metrics } = dependencies
   const maxFills = options.maxConcurrentFills ?? DEFAULT_MAX_FILLS
+  const pieceBytes = options.pieceBytes ?? PIECE_BYTES
   const entries = new Map<Digest, Entry>()
   const room = createRoom({ blobs, log, metrics })
   const closing = new AbortController()
@@ -103,27 +107,31 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
       const mark = index.mark()
       const opening = await openSpool(
         { upstream, spools },
-        digest,
-        starter,
-        pieceBytes(callers),
-        abort.signal,
+        { digest, caller: starter, limitBytes: limitBytes(callers, pieceBytes), signal: abort.signal },
       )
       confirmed.set(starter.name, mark)
-      return createFlight(dependencies, { ...opening, callers, confirmed, abort, onSpoolLost: room.wasLost })
+      return createFlight(dependencies, {
+        ...opening,
+        callers,
+        confirmed,
+        abort,
+        pieceBytes,
+        onSpoolLost: room.wasLost,
+      })
     } finally {
       closing.signal.removeEventListener('abort', stop)
     }
   }
 
-  /** Undefined: somebody else has begun meanwhile. */
+  /** Undefined: somebody else has begun meanwhile, or the site stops. */
   async function begin(digest: Digest, caller: Caller, ask: FillAsk): Promise<FillOutcome | undefined> {
     if (!isWhole(ask.range)) return { kind: 'pass' }
-    if ((await blobs.stat(digest)) !== undefined) return { kind: 'stored' }
-    const hasRoom = await room.isLeft()
-    if (entries.has(digest)) return undefined
+    const [heldBytes, hasRoom] = await Promise.all([blobs.stat(digest), room.isLeft()])
+    if (heldBytes !== undefined) return { kind: 'stored' }
+    if (entries.has(digest) || closing.signal.aborted) return undefined
     if (!hasRoom) return direct(digest, caller, ask.signal)
     if (entries.size >= maxFills) {
-      metrics.limited.inc({ limit: 'fills' })
+      metrics.limited.inc({ limit: 'maxfills' })
       throw new FillLimitError(`${maxFills} blobs are being fetched: try again`)
     }
     const { entry, leave } = enter(digest, caller)
@@ -167,7 +175,9 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
     try {
       flight = await abortable(entry.opening, ask.signal)
     } catch (error) {
-      if (ask.signal?.aborted || isSharedFailure(error, entry.starter.credential, credential)) throw error
+      const { starter } = entry
+      const asksTheSame = starter.name === name && isSameCredential(starter.credential, credential)
+      if (ask.signal?.aborted || isSharedFailure(error, asksTheSame)) throw error
       return undefined
     }
     if (flight.isOver) {
@@ -188,12 +198,13 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
     async follow(name, digest, ask) {
       const { credential, expiresAtMs, requestId } = ask
       const caller: Caller = { name, credential, expiresAtMs, requestId }
-      for (let waited = false; ; waited = true) {
+      for (let waited = false; ; ) {
         ask.signal?.throwIfAborted()
         if (closing.signal.aborted) throw new UpstreamError('aborted', 'this site is shutting down')
         const entry = entries.get(digest)
         const outcome = await (entry ? join(entry, digest, caller, ask, waited) : begin(digest, caller, ask))
         if (outcome) return outcome
+        waited ||= entry !== undefined
       }
     },
     async close() {

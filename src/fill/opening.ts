@@ -8,48 +8,83 @@ import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
 import type { Caller } from './callers.ts'
 import { lowestGap } from './plan.ts'
 import { WrongContentError } from './retry.ts'
-import { type Segment, Segments } from './segments.ts'
 import type { Spool } from './spool.ts'
 import type { Spools } from './spools.ts'
 
 export interface Opening {
   readonly spool: Spool
-  /** Undefined when the spool needs no more bytes, only their verdict. */
+  /** Brings the lowest gap of the spool. Undefined when it has none. */
   readonly opened: ArrivingBlob | undefined
+}
+
+export interface OpeningAsk {
+  readonly digest: Digest
+  readonly caller: Caller
+  /** How much the request may ask for. */
+  readonly limitBytes: number
+  readonly signal: AbortSignal
+}
+
+interface OpeningDependencies {
+  readonly upstream: Upstream
+  readonly spools: Spools
 }
 
 /**
  * One attempt: the client is told at once what is wrong, and tries again itself. Whoever gets the result owns spool and
  * body. Throws `UpstreamError`; `StoreError` when no spool can be made.
  */
-export async function openSpool(
-  { upstream, spools }: { readonly upstream: Upstream; readonly spools: Spools },
-  digest: Digest,
-  caller: Caller,
-  limitBytes: number,
-  signal: AbortSignal,
-): Promise<Opening> {
-  const kept = await spools.resume(digest)
+export async function openSpool(dependencies: OpeningDependencies, ask: OpeningAsk): Promise<Opening> {
+  const kept = await dependencies.spools.resume(ask.digest)
+  if (!kept) return beginSpool(dependencies, ask)
   try {
-    const gap = lowestGap(
-      kept?.held ?? new Segments(),
-      kept?.sizeBytes ?? Number.POSITIVE_INFINITY,
-      limitBytes,
-    )
-    if (kept && !gap) {
-      const sizeBytes = await upstream.confirmBlob(caller.name, digest, { ...caller, signal })
-      if (sizeBytes === kept.sizeBytes) return { spool: kept, opened: undefined }
-      throw otherSize(kept, sizeBytes)
-    }
-    const opened = await firstBody(upstream, digest, caller, gap ?? [0, Number.POSITIVE_INFINITY], signal)
-    if (kept && opened.sizeBytes !== kept.sizeBytes) {
-      destroy(opened)
-      throw otherSize(kept, opened.sizeBytes)
-    }
-    return await withSpool(spools, digest, kept, opened)
+    return await resumeSpool(dependencies.upstream, ask, kept)
   } catch (error) {
-    if (kept && error instanceof WrongContentError) await kept.discard()
-    kept?.release()
+    // What was kept cannot be this blob, whatever it is: the next pull starts afresh.
+    if (error instanceof WrongContentError) await kept.discard()
+    kept.release()
+    throw error
+  }
+}
+
+async function beginSpool({ upstream, spools }: OpeningDependencies, ask: OpeningAsk): Promise<Opening> {
+  // Made while the primary is asked: a busy disk would otherwise add to the time of the first byte.
+  const making = spools.create(ask.digest)
+  making.catch(() => undefined) // Awaited below, after the answer.
+  let opened: ArrivingBlob
+  try {
+    opened = await firstBody(upstream, ask, 0, ask.limitBytes)
+  } catch (error) {
+    const unused = (await making)(0)
+    await unused.discard()
+    unused.release()
+    throw error
+  }
+  try {
+    const spool = (await making)(opened.sizeBytes)
+    if (spool.sizeBytes > 0) return { spool, opened }
+    destroy(opened)
+    return { spool, opened: undefined }
+  } catch (error) {
+    destroy(opened)
+    throw error
+  }
+}
+
+async function resumeSpool(upstream: Upstream, ask: OpeningAsk, kept: Spool): Promise<Opening> {
+  const { digest, caller, limitBytes, signal } = ask
+  const gap = lowestGap(kept.held, kept.sizeBytes, limitBytes)
+  if (!gap) {
+    const { name, credential, requestId } = caller
+    refuseOtherSize(kept, await upstream.confirmBlob(name, digest, { credential, requestId, signal }))
+    return { spool: kept, opened: undefined }
+  }
+  const opened = await firstBody(upstream, ask, ...gap)
+  try {
+    refuseOtherSize(kept, opened.sizeBytes)
+    return { spool: kept, opened }
+  } catch (error) {
+    destroy(opened)
     throw error
   }
 }
@@ -57,43 +92,26 @@ export async function openSpool(
 /** `endByte` is one past the last byte wanted, `Infinity` for the rest. */
 async function firstBody(
   upstream: Upstream,
-  digest: Digest,
-  { name, credential, requestId }: Caller,
-  [startByte, endByte]: Segment,
-  signal: AbortSignal,
+  { digest, caller, signal }: OpeningAsk,
+  startByte: number,
+  endByte: number,
 ): Promise<ArrivingBlob> {
+  const { name, credential, requestId } = caller
   const range = Number.isFinite(endByte) ? { startByte, endByte: endByte - 1 } : { startByte }
   try {
     return await upstream.getBlob(name, digest, { credential, requestId, ...range, signal })
   } catch (error) {
-    // What was kept says that the blob goes on there.
     const isShorter = startByte > 0 && error instanceof UpstreamError && error.status === 416
-    throw isShorter ? new WrongContentError(`blob ${digest}: shorter than before`) : error
+    throw isShorter ? new WrongContentError(`blob ${digest}: it ends before byte ${startByte}`) : error
   }
 }
 
-async function withSpool(
-  spools: Spools,
-  digest: Digest,
-  kept: Spool | undefined,
-  opened: ArrivingBlob,
-): Promise<Opening> {
-  // Nothing will read it, and nothing may be left to fail unheard.
-  if (opened.sizeBytes === 0) destroy(opened)
-  try {
-    const spool = kept ?? (await spools.create(digest, opened.sizeBytes))
-    return { spool, opened: opened.sizeBytes === 0 ? undefined : opened }
-  } catch (error) {
-    destroy(opened)
-    throw error
-  }
+function refuseOtherSize({ digest, sizeBytes }: Spool, toldBytes: number): void {
+  if (toldBytes === sizeBytes) return
+  throw new WrongContentError(`blob ${digest}: ${sizeBytes} bytes before, ${toldBytes} now`)
 }
 
 function destroy({ body }: ArrivingBlob): void {
   body.on('error', () => undefined) // Nobody waits for it any more.
   body.destroy()
-}
-
-function otherSize(kept: Spool, sizeBytes: number): WrongContentError {
-  return new WrongContentError(`blob ${kept.digest}: ${kept.sizeBytes} bytes before, ${sizeBytes} now`)
 }

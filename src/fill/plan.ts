@@ -12,11 +12,11 @@ import { type Segment, Segments } from './segments.ts'
 export const PIECE_BYTES: number = 32 * 1024 * 1024
 
 /**
- * The next piece is asked for when this much of the one before is still to come, so that its round trips (80 ms at
- * 100 MB/s: connect, TLS and redirect of a 20 ms link) cost nothing. A reader further ahead than this gets a piece of
+ * The next piece is asked for when this part of the one before is still to come (8 MiB, 80 ms at 100 MB/s: connect, TLS
+ * and redirect of a 20 ms link), so that its round trips cost nothing. A reader further ahead than this gets a piece of
  * its own instead of waiting.
  */
-export const LEAD_BYTES: number = PIECE_BYTES / 4
+const LEAD = 1 / 4
 
 /** Requests of one flight at a time. The lowest gap always gets one, so that ranges ahead never starve the whole. */
 export const MAX_FETCHES = 4
@@ -48,7 +48,8 @@ export function lowestGap(taken: Segments, sizeBytes: number, limitBytes: number
 }
 
 /** `held` is what is here already; it may grow only by what was claimed. */
-export function createPlan(sizeBytes: number, held: Segments): Plan {
+export function createPlan(sizeBytes: number, held: Segments, pieceBytes: number = PIECE_BYTES): Plan {
+  const leadBytes = pieceBytes * LEAD
   const taken = new Segments(held.list())
   const claims = new Set<Claim>()
   let rangesIgnored = false
@@ -69,7 +70,7 @@ export function createPlan(sizeBytes: number, held: Segments): Plan {
       const running = ofKind('next')
       if (running.length > 0 && claims.size >= MAX_FETCHES) return undefined
       if (rangesIgnored && claims.size > 0) return undefined
-      if (running.reduce((sum, item) => sum + item.wanted.bytes, 0) > LEAD_BYTES) return undefined
+      if (running.reduce((sum, item) => sum + item.wanted.bytes, 0) > leadBytes) return undefined
       const gap = lowestGap(taken, sizeBytes, limitBytes)
       return gap && claim('next', gap)
     },
@@ -78,8 +79,8 @@ export function createPlan(sizeBytes: number, held: Segments): Plan {
       if (rangesIgnored || taken.has(position) || position >= sizeBytes) return undefined
       if (claims.size >= MAX_FETCHES || ofKind('ahead').length >= MAX_FETCHES - 1) return undefined
       const gapStart = taken.gapStart(position)
-      const start = position - gapStart > LEAD_BYTES ? position : gapStart
-      const end = Math.min(start + PIECE_BYTES, taken.gapEnd(position), sizeBytes, endByte)
+      const start = position - gapStart > leadBytes ? position : gapStart
+      const end = Math.min(start + pieceBytes, taken.gapEnd(position), sizeBytes, endByte)
       return claim('ahead', [start, end])
     },
 
@@ -96,7 +97,7 @@ export function createPlan(sizeBytes: number, held: Segments): Plan {
       if (rangesIgnored) return true
       return [...claims].every(({ wanted }) => {
         const from = wanted.list()[0]?.[0] ?? position
-        return !wanted.has(position) || position - from <= PIECE_BYTES
+        return !wanted.has(position) || position - from <= pieceBytes
       })
     },
 

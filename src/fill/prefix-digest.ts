@@ -39,7 +39,7 @@ export function createPrefixDigest(spool: Spool): PrefixDigest {
   }
 
   function proceed(): void {
-    if (stopped || readingBack) return
+    if (stopped || readingBack !== undefined) return
     if (hashedTo === spool.sizeBytes) {
       stopped = true
       resolve(digester.digest())
@@ -61,7 +61,7 @@ export function createPrefixDigest(spool: Spool): PrefixDigest {
   return {
     whole,
     offer(position, chunks) {
-      if (position === hashedTo && !readingBack && !stopped) {
+      if (position === hashedTo && readingBack === undefined && !stopped) {
         for (const chunk of chunks) {
           digester.update(chunk)
           hashedTo += chunk.length

@@ -20,12 +20,12 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
 }
 
 /**
- * Whether a failure of a request sent as `asker` is also the answer for `other`: the primary's troubles are everyone's,
- * what it says of a caller is that caller's (law 7), and giving up is nobody else's.
+ * Whether a failure is the answer for others too: the primary's troubles are everyone's, what it says of a caller is for
+ * who asks the same as the same (law 7), and giving up is nobody else's.
  */
-export function isSharedFailure(error: unknown, asker: Credential, other: Credential): boolean {
+export function isSharedFailure(error: unknown, asksTheSame: boolean): boolean {
   if (!(error instanceof UpstreamError) || error.kind === 'aborted') return false
-  return error.kind === 'unavailable' || error.kind === 'faulty' || isSameCredential(asker, other)
+  return error.kind === 'unavailable' || error.kind === 'faulty' || asksTheSame
 }
 
 /** Asks once for all who want to know the same at the same time. */
@@ -55,7 +55,7 @@ export function createSharedQuestions(): SharedQuestions {
       try {
         return await running.answer
       } catch (error) {
-        if (isSharedFailure(error, running.credential, credential)) throw error
+        if (isSharedFailure(error, isSameCredential(running.credential, credential))) throw error
         return question()
       }
     }

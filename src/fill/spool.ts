@@ -3,13 +3,16 @@
  * is written only after the data was synced, so after a kill or a power cut it never claims a byte that is not there;
  * what it does not claim is fetched again, at most `SYNC_BYTES` of it.
  */
-import { type FileHandle, rename, rm, writeFile } from 'node:fs/promises'
+import { type FileHandle, rename, unlink, writeFile } from 'node:fs/promises'
 import type { Digest } from '../oci/digest.ts'
 import { StoreError } from '../store/blob-store.ts'
-import { isErrorCode } from '../store/durable-files.ts'
+import { ignoring, isErrorCode } from '../store/durable-files.ts'
 import { Segments } from './segments.ts'
 
-/** Progress between two syncs: what an interruption may cost, and rarely enough that syncing costs no throughput. */
+/**
+ * What an interruption may cost at most: writes wait for the sync under way rather than let more than this be unsaved.
+ * A sync begins at half of it, so that on a disk faster than the line no write ever waits.
+ */
 export const SYNC_BYTES: number = 64 * 1024 * 1024
 
 export interface SpoolMap {
@@ -56,28 +59,31 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
   const { digest, sizeBytes, dataPath, mapPath } = options
   const held = new Segments(options.segments)
   let users = 1
-  let unsavedBytes = 0
+  let writtenBytes = 0
+  /** Of `writtenBytes`, what the map on the disk claims. */
+  let savedBytes = 0
   let saving: Promise<void> | undefined
   let broken: StoreError | undefined
   let discarded = false
 
   async function writeMap(segments: SpoolMap['segments']): Promise<void> {
     const map: SpoolMap = { version: 1, digest, sizeBytes, segments, updatedAt: new Date().toISOString() }
-    const temporary = `${mapPath}.tmp`
+    const temporary = temporaryOf(mapPath)
     await writeFile(temporary, JSON.stringify(map), { flush: true })
     await rename(temporary, mapPath)
   }
 
   async function save(): Promise<void> {
-    while (saving) await saving.catch(() => undefined) // Its failure is in `broken`, thrown below.
+    while (saving !== undefined) await saving.catch(() => undefined) // Its failure is in `broken`, thrown below.
     if (broken) throw broken
     if (discarded) return
     saving = options.inTurn(async () => {
       // Taken before the sync: what is written while it runs is the next map's.
       const segments = held.list()
-      unsavedBytes = 0
+      const coveredBytes = writtenBytes
       await file.datasync()
       if (!discarded) await writeMap(segments)
+      savedBytes = coveredBytes
     })
     try {
       await saving
@@ -103,6 +109,7 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
     save,
     release,
     async write(position, chunks) {
+      if (writtenBytes - savedBytes >= SYNC_BYTES) await saving?.catch(() => undefined) // In `broken`.
       if (broken) throw broken
       let end = position
       try {
@@ -111,8 +118,8 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
         throw spoolError(`write to the spool of ${digest}`, error)
       }
       held.add(position, end)
-      unsavedBytes += end - position
-      if (unsavedBytes >= SYNC_BYTES && !saving) {
+      writtenBytes += end - position
+      if (writtenBytes - savedBytes >= SYNC_BYTES / 2 && saving === undefined) {
         save().catch(() => undefined) // In `broken`: the next write throws it.
       }
     },
@@ -128,13 +135,23 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
     async discard() {
       discarded = true
       await saving?.catch(() => undefined) // Whatever it failed with, the files go.
-      await Promise.all([dataPath, mapPath, `${mapPath}.tmp`].map((path) => rm(path, { force: true })))
+      await removeSpool(dataPath, mapPath)
     },
     retain() {
       users += 1
       return release
     },
   }
+}
+
+/** Both files, and what a map that was being written left. */
+export async function removeSpool(dataPath: string, mapPath: string): Promise<void> {
+  const paths = [dataPath, mapPath, temporaryOf(mapPath)]
+  await Promise.all(paths.map((path) => unlink(path).catch(ignoring('ENOENT'))))
+}
+
+function temporaryOf(mapPath: string): string {
+  return `${mapPath}.tmp`
 }
 
 /** Returns the position behind the last byte. A disk that fills up mid-write takes a part first and fails then. */

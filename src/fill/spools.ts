@@ -2,13 +2,13 @@
  * The folder of spools (`<root>/geo-registry/spools`), which the capture of pushes shares: only `<alg>-<hex>.data` and
  * `.json` are the fill's. A spool can be resumed for a day, also by another process after this one was killed.
  */
-import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { type Digest, parseDigest } from '../oci/digest.ts'
-import { ignoring, isAbsent } from '../store/durable-files.ts'
+import { ignoring, isAbsent, isErrorCode } from '../store/durable-files.ts'
 import { createKeyedMutex } from '../store/keyed-mutex.ts'
-import { createSpool, type Spool, type SpoolMap, spoolError } from './spool.ts'
+import { createSpool, removeSpool, type Spool, type SpoolMap, spoolError } from './spool.ts'
 
 /** Longer than any pull that is still tried again, short enough that given-up content does not fill the disk. */
 const MAX_AGE_MS = 24 * 60 * 60 * 1000
@@ -24,8 +24,8 @@ const MAP = z.object({
 })
 
 export interface Spools {
-  /** An empty spool; whatever lay in its place is gone. Throws `StoreError`. */
-  create(digest: Digest, sizeBytes: number): Promise<Spool>
+  /** An empty spool, to be given its size; whatever lay in its place is gone. Throws `StoreError`. */
+  create(digest: Digest): Promise<(sizeBytes: number) => Spool>
   /** The spool an interrupted flight left, or undefined. */
   resume(digest: Digest): Promise<Spool | undefined>
   /** Removes what nobody can resume any more, except what `isInUse`. */
@@ -41,11 +41,6 @@ export async function openSpools(folder: string): Promise<Spools> {
   function pathsOf(digest: Digest): { dataPath: string; mapPath: string } {
     const name = join(folder, digest.replace(':', '-'))
     return { dataPath: `${name}.data`, mapPath: `${name}.json` }
-  }
-
-  async function remove(digest: Digest): Promise<void> {
-    const { dataPath, mapPath } = pathsOf(digest)
-    await Promise.all([dataPath, mapPath, `${mapPath}.tmp`].map((path) => rm(path, { force: true })))
   }
 
   /** The map of a spool that can be resumed. */
@@ -68,12 +63,16 @@ export async function openSpools(folder: string): Promise<Spools> {
   }
 
   return {
-    async create(digest, sizeBytes) {
+    async create(digest) {
       const paths = pathsOf(digest)
       try {
-        await remove(digest)
-        const file = await open(paths.dataPath, 'wx+')
-        return createSpool(file, { digest, sizeBytes, ...paths, segments: [], inTurn })
+        const file = await open(paths.dataPath, 'wx+').catch(async (error: unknown) => {
+          if (!isErrorCode(error, 'EEXIST')) throw error
+          // Left by a process that was killed. Not written over: a follower of a failed flight may still read it.
+          await removeSpool(paths.dataPath, paths.mapPath)
+          return open(paths.dataPath, 'wx+')
+        })
+        return (sizeBytes) => createSpool(file, { digest, ...paths, inTurn, sizeBytes, segments: [] })
       } catch (error) {
         throw spoolError(`spool of ${digest}`, error)
       }
@@ -108,7 +107,8 @@ export async function openSpools(folder: string): Promise<Spools> {
       for (const digest of digests) {
         if (isInUse(digest) || (await readMap(digest))) continue
         // Asked again: a flight may have begun while the map was read.
-        if (!isInUse(digest)) await remove(digest)
+        const { dataPath, mapPath } = pathsOf(digest)
+        if (!isInUse(digest)) await removeSpool(dataPath, mapPath)
       }
     },
   }
