@@ -30,7 +30,8 @@ export function createTokenAuthorizer({ verifier, index, settings }: TokenAuthor
     const required = requiredAccess(exchange.request.method ?? '', targetOf(exchange, route))
     if (!caller.allows(required)) throw unauthorized(settings, required, 'insufficient_scope')
     const { authorization } = exchange.request.headers
-    const access = { credential: { kind: 'caller', authorization } as const, onlyPrimary: false }
+    const { expiresAtMs } = caller
+    const access = { credential: { kind: 'caller', authorization } as const, expiresAtMs, onlyPrimary: false }
     if (!('name' in route)) {
       exchange.access = { ...access, mayWrite: false }
       return undefined

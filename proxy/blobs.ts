@@ -68,6 +68,8 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
     try {
       const found = await fill.follow(name, digest, {
         credential,
+        expiresAtMs: exchange.access.expiresAtMs,
+        requestId: exchange.requestId,
         signal,
         // Several ranges of a blob that is not here cost the primary the whole blob once, not each range (law 7).
         range: asked?.length === 1 ? asked[0] : undefined,

@@ -3,6 +3,7 @@
  * written. A transfer starts with small buffers of its own, is lent large ones while its client drains quickly, and
  * gives them back when it does not; an empty pool means small ones. No web stream, no copy.
  */
+import { UpstreamError } from '../src/upstream/errors.ts'
 import type { Exchange } from './exchange.ts'
 
 /** What a body is read from: a blob in the store, or a follower of a fill. */
@@ -40,7 +41,7 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
   const idleTimeoutMs = options.idleTimeoutMs ?? 300_000
   let unmade = options.largePairs ?? 32
   const free: Pair[] = []
-  const writes = new Set<{ readonly startedAtMs: number; readonly exchange: Exchange }>()
+  const writes = new Set<{ readonly startedAtMs: number; readonly exchange: Exchange; stalled: boolean }>()
 
   // One sweep for all transfers: a timer per write would cost more than the write.
   const sweep = setInterval(
@@ -50,9 +51,10 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
   sweep.unref()
 
   function cutStalled(before: number): void {
-    for (const { startedAtMs, exchange } of writes) {
-      if (startedAtMs < before)
-        exchange.response.destroy(new Error('no byte was taken within http.idletimeout'))
+    for (const pending of writes) {
+      if (pending.startedAtMs >= before) continue
+      pending.stalled = true
+      pending.exchange.response.destroy()
     }
   }
 
@@ -66,11 +68,11 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
   /** Resolves with the milliseconds it took until the kernel had it all. */
   function write(exchange: Exchange, bytes: Buffer): Promise<number> {
     return new Promise((resolve, reject) => {
-      const pending = { startedAtMs: performance.now(), exchange }
+      const pending = { startedAtMs: performance.now(), exchange, stalled: false }
       writes.add(pending)
       exchange.response.write(bytes, (error) => {
         writes.delete(pending)
-        if (error) reject(error)
+        if (error) reject(gone(error, pending.stalled))
         else resolve(performance.now() - pending.startedAtMs)
       })
     })
@@ -113,6 +115,12 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
   }
 
   return { send, close: () => clearInterval(sweep) }
+}
+
+/** A write fails only because its connection is gone. */
+function gone(cause: Error, stalled: boolean): UpstreamError {
+  const message = stalled ? 'the client took no byte within http.idletimeout' : 'the client left'
+  return new UpstreamError('aborted', message, { cause })
 }
 
 function allocate(bytes: number): Pair {

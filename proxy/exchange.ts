@@ -11,8 +11,12 @@ export interface Access {
   readonly credential: Credential
   /** The caller could upload to this repository: a HEAD of it decides that, so the primary answers it (law 4). */
   readonly mayWrite: boolean
+  /** Wall-clock time from which the caller's token is no longer taken; undefined when there is none. */
+  readonly expiresAtMs?: number
   /** The token names an older project under this path: only the primary can answer it. */
   readonly onlyPrimary: boolean
+  /** When the credential stops being accepted, wall-clock milliseconds; undefined when it lasts. */
+  readonly expiresAtMs?: number | undefined
 }
 
 export interface Exchange {

@@ -150,10 +150,12 @@ export function headerValues(headers: HeaderFields, name: string): string[] {
 }
 
 /**
+ * Reads on, for a while, what a client still sends after it has been answered.
+ *
  * Closing a socket with unread bytes in it resets the connection, and over a lossy link the reset overtakes the answer.
  * https://www.rfc-editor.org/rfc/rfc9112#section-9.6
  */
-async function discardRest(request: IncomingMessage): Promise<void> {
+export async function discardRest(request: IncomingMessage): Promise<void> {
   if (request.complete || request.destroyed) return
   request.unpipe()
   const { promise, resolve } = Promise.withResolvers<void>()

@@ -59,6 +59,12 @@ const SERVER_OPTIONS = {
   noDelay: true,
 }
 
+/** What node's parser can find wrong with a request, where that is more than a bad one. */
+const CLIENT_ERRORS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
 /** Before access has been decided nothing is sent on anybody's behalf. */
 const NO_ACCESS: Access = {
   credential: { kind: 'caller', authorization: undefined },
@@ -71,23 +77,35 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
   const shutdown = new AbortController()
   let draining = false
 
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+  /** The latest on each connection. */
+  const answers = new WeakMap<object, ServerResponse>()
+
+  const begin = (request: IncomingMessage, response: ServerResponse) => {
+    answers.set(request.socket, response)
     const exchange = new HttpExchange(request, response, deps.log, clientAddress, shutdown.signal)
     if (draining) response.setHeader('connection', 'close')
     // Node closes the connections that are idle when closing begins; one that becomes so later would be kept.
     response.once('finish', () => draining && request.socket.destroySoon())
     void answerRequest(deps, exchange)
   }
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    // One that was sent ahead waits for its turn: of what is written before, node never says what became of it when
+    // the client leaves.
+    if (response.socket) begin(request, response)
+    else response.once('socket', () => begin(request, response))
+  }
   const server: Server | TlsServer = options.tls
     ? createTlsServer({ ...SERVER_OPTIONS, ...options.tls }, onRequest)
     : createServer(SERVER_OPTIONS, onRequest)
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (!socket.writable || error.code === 'ECONNRESET') {
+    // A word of ours in the middle of an answer would be taken for a part of it.
+    const answer = answers.get(socket)
+    const hasBegun = answer?.headersSent && !answer.writableFinished
+    if (hasBegun || !socket.writable || error.code === 'ECONNRESET') {
       socket.destroy()
       return
     }
-    const status =
-      error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
+    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request'
     socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
   })
 
@@ -149,7 +167,8 @@ async function answerRequest(deps: ListenerDeps, exchange: HttpExchange): Promis
 /** Logged once, here at the boundary; what the client caused is its own business and only shows in the access log. */
 function logFailure(exchange: HttpExchange, error: unknown): void {
   if (error instanceof OciError && error.status < 500) return
-  if (exchange.signal.aborted) {
+  const isAborted = error instanceof UpstreamError && error.kind === 'aborted'
+  if (isAborted || exchange.signal.aborted) {
     exchange.log.debug({ error }, 'the client left before its answer was complete')
   } else if (error instanceof UpstreamError) {
     if (error.kind === 'unavailable' || error.kind === 'faulty') {

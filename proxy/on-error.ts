@@ -3,7 +3,8 @@ import { FillLimitError } from '../src/fill/fill.ts'
 import { errorBody, errorCodesOf, OciError } from '../src/oci/errors.ts'
 import { StoreError } from '../src/store/blob-store.ts'
 import { UpstreamError, type UpstreamErrorKind } from '../src/upstream/errors.ts'
-import { answer, type Exchange } from './exchange.ts'
+import { answer, type Exchange, writeHead } from './exchange.ts'
+import { discardRest } from './forwarding.ts'
 import type { Route } from './routes.ts'
 
 /** An outage is looked at again after this; short, since the primary is asked anew by every miss. */
@@ -36,17 +37,22 @@ export function answerError(
 }
 
 function render(exchange: Exchange, error: OciError): void {
+  const { request, response } = exchange
   const body = errorBody(error.code, error.message, error.detail)
-  answer(
-    exchange,
-    error.status,
-    {
-      ...error.headers,
-      'content-type': 'application/json; charset=utf-8',
-      'content-length': String(Buffer.byteLength(body)),
-    },
-    body,
-  )
+  const headers = {
+    ...error.headers,
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': String(Buffer.byteLength(body)),
+  }
+  if (request.complete || response.shouldKeepAlive) {
+    answer(exchange, error.status, headers, body)
+    return
+  }
+  // The connection ends with this answer, which a client in the middle of its body has yet to read.
+  writeHead(exchange, error.status, headers)
+  exchange.writtenBytes += Buffer.byteLength(body)
+  response.write(body)
+  void discardRest(request).then(() => response.end())
 }
 
 function isOciBody(body: Buffer | undefined): body is Buffer {

@@ -154,6 +154,22 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
     return { kind: 'follower', follower: await openDirect(upstream, digest, caller, signal) }
   }
 
+  /** Asks the primary unless it has confirmed the blob for this repository and no removal was seen since. */
+  async function confirmJoiner(
+    entry: Entry,
+    digest: Digest,
+    { name, credential, requestId }: Caller,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const known = entry.confirmed.get(name)
+    if (known && index.stands(name, 'layer', digest, known)) return
+    await entry.questions.ask(name, credential, signal, async () => {
+      const mark = index.mark()
+      await upstream.confirmBlob(name, digest, { credential, requestId })
+      entry.confirmed.set(name, mark)
+    })
+  }
+
   /** Undefined: it has ended, or could not be opened for reasons that are not this caller's. */
   async function join(
     entry: Entry,
@@ -164,13 +180,7 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
   ): Promise<FillOutcome | undefined> {
     const { name, credential } = caller
     const opensForIt = entry.flight === undefined && entry.starter.name === name && !waited
-    if (!entry.confirmed.has(name) && !opensForIt) {
-      await entry.questions.ask(name, credential, ask.signal, async () => {
-        const mark = index.mark()
-        await upstream.confirmBlob(name, digest, { credential, requestId: caller.requestId })
-        entry.confirmed.set(name, mark)
-      })
-    }
+    if (!opensForIt) await confirmJoiner(entry, digest, caller, ask.signal)
     let flight: Flight
     try {
       flight = await abortable(entry.opening, ask.signal)
@@ -180,6 +190,8 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
       if (ask.signal?.aborted || isSharedFailure(error, asksTheSame)) throw error
       return undefined
     }
+    // What was confirmed may have been removed while the flight was opened.
+    await confirmJoiner(entry, digest, caller, ask.signal)
     if (flight.isOver) {
       await abortable(flight.ended, ask.signal)
       return undefined

@@ -308,6 +308,7 @@ export function createFsRepositoryIndex(
 
   return {
     mark: () => tombstones.mark(),
+    stands: (name, kind, digest, mark) => !tombstones.overrules(mark, name, linkKey(name, kind, digest)),
     link: (name, kind, digest) =>
       links.get(linkKey(name, kind, digest), () =>
         guard(`reading the link of ${digest} in ${name}`, () => loadLink(name, linkEntry(kind, digest))),

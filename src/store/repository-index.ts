@@ -30,6 +30,8 @@ export interface Mark {
 export interface RepositoryIndex {
   /** Taken before a confirming request is sent. */
   mark(): Mark
+  /** Whether no removal of the link, or of the whole repository, was seen since `mark`. */
+  stands(name: RepositoryName, kind: LinkKind, digest: Digest, mark: Mark): boolean
   /** Answered from memory when seen before. */
   link(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<Link | undefined>
   /**

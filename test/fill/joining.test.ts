@@ -194,4 +194,22 @@ describe('a blob removed from a repository during its fill', () => {
     expect(await site.store.index.link(APP, 'layer', digest)).toBeUndefined()
     expect(await site.store.index.link(OTHER, 'layer', digest)).toMatchObject({ target: digest })
   })
+
+  it('is asked for again by the next caller, whatever was confirmed before', async () => {
+    const bytes = someBytes(2 * MiB)
+    const digest = site.primary.hold([APP], bytes)
+    const gate = Promise.withResolvers<void>()
+    site.primary.answer(({ method }) =>
+      method === 'GET' ? { pause: { after: MiB, until: gate.promise } } : { refuse: [404, 'BLOB_UNKNOWN'] },
+    )
+    const former = await follow(site.fill, APP, digest)
+    await site.store.index.hideLink(APP, 'layer', digest)
+    site.primary.answer(() => ({ refuse: [404, 'BLOB_UNKNOWN'] }))
+
+    await expect(follow(site.fill, APP, digest)).rejects.toMatchObject({ kind: 'absent' })
+    gate.resolve()
+    expect((await readSpan(former)).equals(bytes)).toBe(true)
+    former.close()
+    await landed(site.fill)
+  })
 })
