@@ -209,6 +209,8 @@ export function createRegistryClient({ dispatcher, tokens, breaker }: RegistryCl
         const atHome = new URL(ask.url).origin === new URL(origin).origin
         const kept = Object.entries(endToEndHeaders(ask.headers)).filter(([key]) => !SETTLED.includes(key))
         const empty = headerValue(ask.headers, 'content-length') === '0'
+        // Only what brings bytes, or takes them away, may keep a primary busy; starting an upload does neither.
+        const commits = ask.operation === 'write' && (ask.method !== 'POST' || (ask.body && !empty))
         const send = (authorization: string | undefined) =>
           dispatcher.send({
             operation: ask.operation,
@@ -217,7 +219,7 @@ export function createRegistryClient({ dispatcher, tokens, breaker }: RegistryCl
             headers: { ...Object.fromEntries(kept), authorization },
             body: empty ? undefined : ask.body,
             signal: ask.signal,
-            headMs: ask.operation === 'write' ? timeouts.writeMs : headMs,
+            headMs: commits ? timeouts.writeMs : headMs,
           })
         if (!atHome) {
           // Token services are configured, never named by an answer: the caller's login is meant for them.

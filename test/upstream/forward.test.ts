@@ -263,4 +263,10 @@ describe('a request that is passed on', () => {
       timedOut: true,
     })
   })
+
+  it('waits for the start of an upload no longer than for a read: there is nothing to commit', async () => {
+    const { ask } = await primary((request) => void request.resume(), { timeouts: { headMs: 200 } })
+
+    await expect(ask({ method: 'POST' })).rejects.toMatchObject({ kind: 'unavailable', timedOut: true })
+  })
 })
