@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { deepMerge, type Tree } from './deep-merge.ts'
 import { freePort, onFreePort } from './port.ts'
-import { type Program, startProgram, waitForHttp } from './process.ts'
+import { type Exit, type Program, startProgram, waitForHttp } from './process.ts'
 import { tempFolder } from './temp.ts'
 import type { TokenService } from './token-service.ts'
 
@@ -23,6 +23,8 @@ export interface GeoRegistryOptions {
   /** Default `serve`. */
   readonly command?: 'serve' | 'proxy'
   readonly env?: Readonly<Record<string, string>>
+  /** A command that executes what follows it in its own place, as `unshare --mount` does. */
+  readonly launcher?: readonly string[]
   /** Options of node itself: `--max-old-space-size=128`. */
   readonly nodeOptions?: readonly string[]
 }
@@ -53,6 +55,8 @@ export interface GeoRegistry extends AsyncDisposable {
   start(changes?: Partial<GeoRegistryOptions>): Promise<void>
   restart(changes?: Partial<GeoRegistryOptions>): Promise<void>
   signal(signal: NodeJS.Signals): void
+  /** How the running process ends. */
+  readonly exited: Promise<Exit>
   /** Resident memory, and its highest value so far. */
   memory(): Promise<{ readonly residentBytes: number; readonly peakBytes: number }>
   /** What its open descriptors point at: files, sockets, pipes. */
@@ -80,9 +84,11 @@ export async function startGeoRegistry(initial: GeoRegistryOptions): Promise<Geo
     if (options.auth) await folder.write('bundle.pem', options.auth.key.certificatePem)
     const base = configuration(options, { port, adminPort, root, bundle: join(folder.path, 'bundle.pem') })
     await folder.write('config.yml', stringify(deepMerge(base, options.config ?? {})))
+    const node = [process.execPath, ...(options.nodeOptions ?? [])]
+    const [command = '', ...args] = [...(options.launcher ?? []), ...node, MAIN]
     const program = await startProgram(
-      process.execPath,
-      [...(options.nodeOptions ?? []), MAIN, options.command ?? 'serve', '--config', configFile],
+      command,
+      [...args, options.command ?? 'serve', '--config', configFile],
       { env: { ...options.env }, onLine: keepLine },
     )
     await waitForHttp(program, `http://127.0.0.1:${adminPort}/-/readiness`, {
@@ -131,6 +137,9 @@ export async function startGeoRegistry(initial: GeoRegistryOptions): Promise<Geo
       await start(changes)
     },
     signal: (signal) => running.program.signal(signal),
+    get exited() {
+      return running.program.exited
+    },
     memory: () => memoryOf(running.program.pid),
     openFiles: () => openFilesOf(running.program.pid),
     async metrics() {

@@ -45,6 +45,8 @@ export interface RequestOptions {
 export interface RegistryApiOptions {
   /** The `Authorization` for a scope; default none is sent. See `bearer` and `createLogin`. */
   readonly authorize?: (scope: string) => string | undefined | Promise<string | undefined>
+  /** PEM of a certificate to trust, for `https:`. */
+  readonly ca?: string
 }
 
 export interface RegistryApi extends AsyncDisposable {
@@ -80,7 +82,8 @@ export interface RegistryApi extends AsyncDisposable {
 }
 
 export function createRegistryApi(url: string, options: RegistryApiOptions = {}): RegistryApi {
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: 256 })
+  const connect = options.ca === undefined ? {} : { ca: options.ca }
+  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: 256, connect })
 
   async function send(method: string, target: string, ask: RequestOptions): Promise<Dispatcher.ResponseData> {
     const authorization = await options.authorize?.(ask.scope ?? '')
