@@ -1,0 +1,80 @@
+/**
+ * `npm run bench`: how fast and how big, side by side in one run, as ratios. Options: `--only warm,cold,…` selects rows,
+ * `--markdown` prints the README's table. The exit status is 0 though a bound is missed (a busy machine is no fault),
+ * and 1 when something did not work.
+ */
+import { parseArgs } from 'node:util'
+import { installPrograms } from '../support/install.ts'
+import { measureBlackHole } from './black-hole.ts'
+import { measureColdBlob } from './cold-blob.ts'
+import { describeMachine } from './machine.ts'
+import { measureMemory } from './memory.ts'
+import { measureOneFetch } from './one-fetch.ts'
+import { measurePush } from './push.ts'
+import { markdownTable, type Row, textTable } from './report.ts'
+import { type Scene, startScene } from './scene.ts'
+import { measureTagCost } from './tag-cost.ts'
+import { measureWarmBlob } from './warm-blob.ts'
+import { measureWarmManifest } from './warm-manifest.ts'
+
+/** In the order of the issue's table. `--only` takes any beginning: `warm` is both warm ones. */
+const BENCHES: Readonly<Record<string, (scene: Scene) => Promise<Row[]>>> = {
+  'warm-manifest': measureWarmManifest,
+  'warm-blob': measureWarmBlob,
+  'cold-blob': measureColdBlob,
+  'one-fetch': measureOneFetch,
+  memory: measureMemory,
+  push: measurePush,
+  'black-hole': measureBlackHole,
+  'tag-cost': measureTagCost,
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { only: { type: 'string' }, markdown: { type: 'boolean' } } })
+  const wanted = select(values.only)
+  await installPrograms(['docker-registry', 'nginx', 'wrk', 'openssl'])
+  const machine = await describeMachine()
+  await using scene = await startScene()
+  const rows: Row[] = []
+  for (const [name, measure] of wanted) {
+    const startedAtMs = performance.now()
+    process.stderr.write(`${name} …`)
+    try {
+      rows.push(...(await measure(scene)))
+    } catch (error) {
+      complain(name, error) // The other rows are worth having all the same.
+    }
+    process.stderr.write(` ${Math.round((performance.now() - startedAtMs) / 1000)} s\n`)
+  }
+  print(rows, machine, values.markdown ? markdownTable : textTable)
+}
+
+function select(only: string | undefined): [name: string, (scene: Scene) => Promise<Row[]>][] {
+  const all = Object.entries(BENCHES)
+  if (only === undefined) return all
+  const beginnings = only.split(',')
+  const unknown = beginnings.filter((beginning) => !all.some(([name]) => name.startsWith(beginning)))
+  if (unknown.length > 0)
+    throw new Error(`no row is called ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}`)
+  return all.filter(([name]) => beginnings.some((beginning) => name.startsWith(beginning)))
+}
+
+function print(rows: readonly Row[], machine: string, table: (rows: readonly Row[]) => string): void {
+  process.stdout.write(`\n${machine}\n\n${table(rows)}\n\n`)
+  const missed = rows.filter(({ met }) => met === false)
+  if (missed.length === 0 && !process.exitCode) process.stdout.write('Every bound is met.\n')
+  for (const { work, ratio, geoRegistry, bound } of missed) {
+    process.stdout.write(`!!! NOT MET: ${work}: ${ratio || geoRegistry}, bound ${bound}\n`)
+  }
+}
+
+function complain(what: string, error: unknown): void {
+  process.stderr.write(`\n${what} did not work: ${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exitCode = 1
+}
+
+try {
+  await main()
+} catch (error) {
+  complain('the bench', error)
+}
