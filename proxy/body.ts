@@ -12,6 +12,11 @@ export interface BodySource {
   read(buffer: Buffer, length: number, position: number, signal: AbortSignal): Promise<number>
 }
 
+/** Whole content that is in memory anyway; slices of it are written without a copy. */
+export interface BodyBytes {
+  readonly bytes: Buffer
+}
+
 export interface BodySenderOptions {
   /** How long a client may leave a write undrained before it is cut off; default 5 minutes (`http.idletimeout`). */
   readonly idleTimeoutMs?: number
@@ -24,7 +29,7 @@ export interface BodySender {
    * Writes bytes `start` to `end` (exclusive) after a head that has been set. When the source fails, or the client
    * goes or stalls, the connection is cut (never ended cleanly, law 1) and the cause thrown.
    */
-  send(exchange: Exchange, source: BodySource, start: number, end: number): Promise<void>
+  send(exchange: Exchange, source: BodySource | BodyBytes, start: number, end: number): Promise<void>
   close(): void
 }
 
@@ -78,11 +83,21 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
     })
   }
 
-  async function send(exchange: Exchange, source: BodySource, start: number, end: number): Promise<void> {
+  async function send(
+    exchange: Exchange,
+    source: BodySource | BodyBytes,
+    start: number,
+    end: number,
+  ): Promise<void> {
     let lent: Pair | undefined
     let small: Pair | undefined
     let draining: Promise<number> | undefined
     try {
+      if ('bytes' in source) {
+        await write(exchange, source.bytes.subarray(start, end))
+        exchange.writtenBytes += end - start
+        return
+      }
       for (let position = start, turn: 0 | 1 = 0; position < end; turn = turn === 0 ? 1 : 0) {
         small ??= lent ? undefined : allocate(Math.min(SMALL_BYTES, end - start))
         const buffer = (lent ?? small ?? allocate(SMALL_BYTES))[turn]

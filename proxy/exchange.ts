@@ -15,8 +15,6 @@ export interface Access {
   readonly expiresAtMs?: number
   /** The token names an older project under this path: only the primary can answer it. */
   readonly onlyPrimary: boolean
-  /** When the credential stops being accepted, wall-clock milliseconds; undefined when it lasts. */
-  readonly expiresAtMs?: number | undefined
 }
 
 export interface Exchange {

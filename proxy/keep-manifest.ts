@@ -17,7 +17,7 @@ export interface KeepDeps {
   readonly log: Logger
 }
 
-/** `observation` where the manifest came by its tag. */
+/** `observation` where the manifest came by its tag. Never rejects. */
 export async function keepManifest(
   deps: KeepDeps,
   name: RepositoryName,
@@ -25,23 +25,38 @@ export async function keepManifest(
   mark: Mark,
   observation?: Observation,
 ): Promise<void> {
-  const { blobs, index, freshness } = deps
-  const unpin = blobs.pin(manifest.digest)
   try {
-    if ((await blobs.stat(manifest.digest)) === undefined) {
-      if (!(await blobs.hasRoom())) {
-        if (observation) await index.doubtTag(name, observation.tag)
-        return
-      }
-      await blobs.write(manifest.digest, manifest.bytes)
-    }
-    if (!(await index.putLink(name, 'manifest', manifest.digest, mark))) return
-    if (!observation || !freshness.stands(observation)) return
-    if (await index.putTag(name, observation.tag, manifest.digest, mark)) {
-      freshness.confirm(observation, manifest.digest)
-    }
+    if (await keep(deps, name, manifest, mark, observation)) return
+    // The tag is something else now than what is held of it, which not even an outage may bring back.
+    if (observation && deps.freshness.stands(observation)) await deps.index.doubtTag(name, observation.tag)
   } catch (error) {
-    deps.log.error({ error, repository: name, digest: manifest.digest }, 'manifest served but not kept')
+    deps.log.error({ error, repository: name }, 'a tag that has changed could not be put in doubt')
+  }
+}
+
+/** False when what is held here is now less than what the primary said. */
+async function keep(
+  { blobs, index, freshness, log }: KeepDeps,
+  name: RepositoryName,
+  manifest: Manifest,
+  mark: Mark,
+  observation: Observation | undefined,
+): Promise<boolean> {
+  const { digest, bytes } = manifest
+  const unpin = blobs.pin(digest)
+  try {
+    if ((await blobs.stat(digest)) === undefined) {
+      if (!(await blobs.hasRoom())) return false
+      await blobs.write(digest, bytes)
+    }
+    if (!(await index.putLink(name, 'manifest', digest, mark))) return false
+    if (!observation || !freshness.stands(observation)) return true
+    if (!(await index.putTag(name, observation.tag, digest, mark))) return false
+    freshness.confirm(observation, digest)
+    return true
+  } catch (error) {
+    log.error({ error, repository: name, digest }, 'manifest served but not kept')
+    return false
   } finally {
     unpin()
   }

@@ -36,6 +36,8 @@ export interface ListenerOptions {
   readonly port: number
   /** Addresses or CIDR ranges whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
+  /** How long a client may leave the rest of an answer untaken; default 5 minutes (`http.idletimeout`). */
+  readonly idleTimeoutMs?: number
   /** PEM; the public listener speaks TLS when set. */
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
 }
@@ -73,6 +75,7 @@ const NO_ACCESS: Access = {
 }
 
 export async function startListener(deps: ListenerDeps, options: ListenerOptions): Promise<Listener> {
+  const { idleTimeoutMs = 300_000 } = options
   const clientAddress = createClientAddress(options.trustedProxies)
   const shutdown = new AbortController()
   let draining = false
@@ -86,6 +89,10 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
     if (draining) response.setHeader('connection', 'close')
     // Node closes the connections that are idle when closing begins; one that becomes so later would be kept.
     response.once('finish', () => draining && request.socket.destroySoon())
+    // A handler that has said all has nobody left to watch over what the client has yet to take.
+    response.once('prefinish', () => {
+      if (response.writableLength > 0) response.setTimeout(idleTimeoutMs, () => request.socket.destroy())
+    })
     void answerRequest(deps, exchange)
   }
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {

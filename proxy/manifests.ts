@@ -7,6 +7,7 @@ import type { Manifest } from '../src/oci/manifest.ts'
 import { acceptsLiterally } from '../src/oci/media-types.ts'
 import type { Reference, RepositoryName } from '../src/oci/reference.ts'
 import { singleFlight } from '../src/single-flight.ts'
+import { UpstreamError } from '../src/upstream/errors.ts'
 import type { Upstream } from '../src/upstream/upstream.ts'
 import { answer, type Exchange, staleWarning } from './exchange.ts'
 import type { HeldManifests } from './held-manifests.ts'
@@ -65,16 +66,31 @@ export function createManifestReads(
   }
 
   /** Shared by callers with the same token only: a refusal is one caller's own. */
-  function fetch(exchange: Exchange, name: RepositoryName, digest: Digest): Promise<Manifest | 'not-kept'> {
-    const { credential } = exchange
+  async function fetch(
+    exchange: Exchange,
+    name: RepositoryName,
+    digest: Digest,
+    waited = false,
+  ): Promise<Manifest | 'not-kept'> {
+    const { credential, requestId } = exchange
     const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
-    return fetches(`${name}@${digest}\n${caller}`, async () => {
-      const mark = index.mark()
-      const fetched = await upstream.getManifest(name, { kind: 'digest', digest }, { credential })
-      if (fetched === 'not-modified' || fetched === 'not-kept') return 'not-kept'
-      await keepManifest(deps, name, fetched, mark)
-      return fetched
-    })
+    let isOwn = waited
+    try {
+      return await fetches(`${name}@${digest}\n${caller}`, async () => {
+        isOwn = true
+        const mark = index.mark()
+        const ask = { credential, requestId }
+        const fetched = await upstream.getManifest(name, { kind: 'digest', digest }, ask)
+        if (fetched === 'not-modified' || fetched === 'not-kept') return 'not-kept'
+        await keepManifest(deps, name, fetched, mark)
+        return fetched
+      })
+    } catch (error) {
+      // A miss that was asked for before this caller came: it may have been pushed in between. The next question is
+      // younger than the caller, whoever sends it.
+      if (isOwn || !(error instanceof UpstreamError) || error.kind !== 'absent') throw error
+      return fetch(exchange, name, digest, true)
+    }
   }
 
   return async function readManifest(exchange, { name, reference }) {

@@ -61,7 +61,9 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     }
     const { credential } = access
     const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
-    return checks(`${name}:${tag}\n${caller}`, () => check(name, tag, access))
+    // The last part: what a token of an older project gets, another project's tokens may get on other terms.
+    const key = `${name}:${tag}\n${caller}\n${access.onlyPrimary}`
+    return checks(key, () => check(name, tag, access))
   }
 
   /** Sends the question, unless the primary is known to be away and what is held may stand in for its answer. */
@@ -102,13 +104,22 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
       }
       if (!held)
         throw new UpstreamError('faulty', 'the primary said 304 to a question that was not conditional')
-      await renew(name, tag, held, mark, observation)
+      await unlessStoreFails(name, () => renew(name, tag, held, mark, observation))
       return { kind: 'local', manifest: held.manifest }
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === 'absent' && freshness.stands(observation)) {
-        await index.hideTag(name, tag)
+        await unlessStoreFails(name, () => index.hideTag(name, tag))
       }
       throw error
+    }
+  }
+
+  /** The primary has answered, and that is the client's answer whatever this site can write down of it. */
+  async function unlessStoreFails(name: RepositoryName, note: () => Promise<void>): Promise<void> {
+    try {
+      await note()
+    } catch (error) {
+      deps.log.error({ error, repository: name }, 'what the primary said of a tag could not be kept')
     }
   }
 
@@ -135,7 +146,8 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
   /** What may be served if the primary cannot be asked (law 5), or undefined. */
   async function standIn(name: RepositoryName, { manifest, entry }: Held): Promise<Resolution | undefined> {
     const { confirmedAtMs } = entry
-    if (confirmedAtMs === undefined || now() - confirmedAtMs >= deps.maxStaleMs) return undefined
+    // A confirmation of the future, left by a clock that was set back, is no better than one as old.
+    if (confirmedAtMs === undefined || Math.abs(now() - confirmedAtMs) >= deps.maxStaleMs) return undefined
     const link = await index.link(name, 'manifest', manifest.digest)
     return link?.confirmedAtMs === undefined ? undefined : { kind: 'stale', manifest, confirmedAtMs }
   }

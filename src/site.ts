@@ -100,7 +100,10 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
   const writeOptions = { publicUrl, idleMs: http.idleTimeoutMs }
   const locations = createLocations({ upstreamOrigin: upstream.origin, secret: sealingSecret(http, log) })
   const send = createWriteSender(upstream, { publicUrl })
-  const passThrough = createForwardedReads({ send, locations, upstream }, writeOptions)
+  const passThrough = createForwardedReads(
+    { send, locations, upstream },
+    { idleMs: http.idleTimeoutMs, errorBodyMs: config.upstream.timeouts.headMs },
+  )
   const quota = createUploadQuota(deps, { bytesPerHour: http.limits.uploadBytesPerHour ?? 0 })
   const captures = await createCaptures({ ...deps, blobs }, { folder: store.paths.spools })
   lifecycle.own('captures', captures.close)
@@ -141,6 +144,28 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
     },
   })
 
+  const listener = await startListener(
+    {
+      app,
+      log,
+      metrics,
+      quota: createClientQuota('connections', http.limits.connections, metrics),
+      challenge: authorizer.challenge,
+    },
+    {
+      ...http.listen,
+      trustedProxies: http.trustedProxies,
+      idleTimeoutMs: http.idleTimeoutMs,
+      tls: readTls(http),
+    },
+  )
+  lifecycle.onDrain('public listener', (deadline) => listener.close(deadline))
+  lifecycle.onReload('http.tls', () => {
+    const tls = readTls(http)
+    if (tls) listener.renewTls(tls)
+  })
+
+  // After the public listener: whoever is told that this site is ready may come at once.
   const admin = await startAdmin(
     config.admin.listen,
     {
@@ -153,21 +178,6 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
   )
   lifecycle.own('admin listener', admin)
 
-  const listener = await startListener(
-    {
-      app,
-      log,
-      metrics,
-      quota: createClientQuota('connections', http.limits.connections, metrics),
-      challenge: authorizer.challenge,
-    },
-    { ...http.listen, trustedProxies: http.trustedProxies, tls: readTls(http) },
-  )
-  lifecycle.onDrain('public listener', (deadline) => listener.close(deadline))
-  lifecycle.onReload('http.tls', () => {
-    const tls = readTls(http)
-    if (tls) listener.renewTls(tls)
-  })
   for (const secret of config.secrets) lifecycle.onReload(`secret ${secret.file}`, () => secret.refresh())
   lifecycle.own(
     'watched files',

@@ -59,6 +59,8 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
   const maxFills = options.maxConcurrentFills ?? DEFAULT_MAX_FILLS
   const pieceBytes = options.pieceBytes ?? PIECE_BYTES
   const entries = new Map<Digest, Entry>()
+  /** Asks for the whole that are still looking whether it is here and may be kept. */
+  const beginning = new Map<Digest, Promise<unknown>>()
   const room = createRoom({ blobs, log, metrics })
   const closing = new AbortController()
   const spools = await openSpools(options.folder)
@@ -123,10 +125,26 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
     }
   }
 
+  /** For a lone range; undefined when somebody is about to begin with the whole, which brings the range too. */
+  async function beside(digest: Digest): Promise<FillOutcome | undefined> {
+    const begun = beginning.get(digest)
+    if (!begun) return (await blobs.stat(digest)) === undefined ? { kind: 'pass' } : { kind: 'stored' }
+    await begun.catch(() => undefined) // Told to whoever looked.
+    return undefined
+  }
+
   /** Undefined: somebody else has begun meanwhile, or the site stops. */
   async function begin(digest: Digest, caller: Caller, ask: FillAsk): Promise<FillOutcome | undefined> {
-    if (!isWhole(ask.range)) return { kind: 'pass' }
-    const [heldBytes, hasRoom] = await Promise.all([blobs.stat(digest), room.isLeft()])
+    if (!isWhole(ask.range)) return beside(digest)
+    const looking = Promise.all([blobs.stat(digest), room.isLeft()])
+    beginning.set(digest, looking)
+    let looked: Awaited<typeof looking>
+    try {
+      looked = await looking
+    } finally {
+      if (beginning.get(digest) === looking) beginning.delete(digest)
+    }
+    const [heldBytes, hasRoom] = looked
     if (heldBytes !== undefined) return { kind: 'stored' }
     if (entries.has(digest) || closing.signal.aborted) return undefined
     if (!hasRoom) return direct(digest, caller, ask.signal)
