@@ -13,6 +13,7 @@ import type { Upstream } from '../src/upstream/upstream.ts'
 import type { BodyBytes, BodySender, BodySource } from './body.ts'
 import type { ClientQuota } from './client-quota.ts'
 import { answer, type Exchange, staleWarning, writeHead } from './exchange.ts'
+import type { LoneRange } from './lone-range.ts'
 import { multipartOf } from './multipart.ts'
 import { createSmallBlobs } from './small-blobs.ts'
 import type { Standings } from './standing.ts'
@@ -25,8 +26,12 @@ export interface BlobDeps {
   readonly upstream: Upstream
   readonly body: BodySender
   readonly quota: ClientQuota
+  readonly loneRange: LoneRange
+  /** Sends the client's own request to the primary and its answer back. */
   readonly passThrough: (exchange: Exchange) => Promise<void>
 }
+
+const WHOLE: AskedRange = { start: 0, end: undefined }
 
 interface BlobRoute {
   readonly name: RepositoryName
@@ -90,7 +95,8 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
           message: 'the blob was removed while it was asked for: try again',
         })
       }
-      if (found.kind === 'pass') return await deps.passThrough(exchange)
+      if (found.kind === 'pass')
+        return await deps.loneRange(exchange, route, asked?.[0] ?? WHOLE, blobHeaders(digest))
       const { follower } = found
       try {
         if (follower.sizeBytes === 0) refuseUnlessEmpty(digest)

@@ -106,8 +106,8 @@ async function serve(config: Config): Promise<ExitStatus> {
     import('./lifecycle.ts'),
     import('./site.ts'),
   ])
-  const log = createLogger({ level: config.log.level })
   const metrics = createMetrics({ process: true })
+  const log = createLogger({ level: config.log.level, onDrop: () => metrics.logLinesDropped.inc() })
   const lifecycle = createLifecycle({ log, drainTimeoutMs: config.http.drainTimeoutMs })
   lifecycle.handleSignals()
   try {

@@ -23,7 +23,12 @@ export interface LogOptions {
   readonly level?: string
   /** Where lines go; default standard output. */
   readonly destination?: pino.DestinationStream
+  /** Told of each line that was dropped because nobody reads standard output fast enough. */
+  readonly onDrop?: () => void
 }
+
+/** Lines waiting for a slow reader of standard output; past that they are dropped, for a log must not fill memory. */
+const WAITING_BYTES = 8 * 1024 * 1024
 
 export function createLogger(options: LogOptions = {}): Logger {
   return pino(
@@ -37,8 +42,14 @@ export function createLogger(options: LogOptions = {}): Logger {
       redact: { paths: SECRET_FIELDS, censor: '[redacted]' },
       serializers: { error: describeError },
     },
-    options.destination ?? pino.destination({ fd: 1, sync: false }),
+    options.destination ?? standardOutput(options.onDrop),
   )
+}
+
+function standardOutput(onDrop: (() => void) | undefined): pino.DestinationStream {
+  const destination = pino.destination({ fd: 1, sync: false, maxLength: WAITING_BYTES })
+  if (onDrop) destination.on('drop', onDrop)
+  return destination
 }
 
 /** An error and its causes, without the request it carries (undici's errors hold headers). */

@@ -16,6 +16,7 @@ export interface Metrics {
   readonly storeErrors: Counter<'kind'>
   readonly breakerOpen: Gauge
   readonly limited: Counter<'limit'>
+  readonly logLinesDropped: Counter
   readonly httpRequests: Counter<'route' | 'method' | 'code'>
   readonly httpInFlight: Gauge<'route' | 'method'>
   readonly httpDurationSeconds: Histogram<'route' | 'method' | 'code'>
@@ -59,6 +60,7 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
     limited: counter('geo_registry_limited_total', 'Requests refused with 429 by a limit of this site', [
       'limit',
     ]),
+    logLinesDropped: counter('geo_registry_log_lines_dropped_total', 'Log lines nobody took in time'),
     httpRequests: counter('registry_http_requests_total', 'Requests answered', ['route', 'method', 'code']),
     httpInFlight: gauge('registry_http_in_flight_requests', 'Requests being answered', ['route', 'method']),
     httpDurationSeconds: new Histogram({

@@ -10,10 +10,12 @@ import { createCaptures } from '../proxy/capture.ts'
 import { createClientQuota } from '../proxy/client-quota.ts'
 import { createDeletes } from '../proxy/deletes.ts'
 import { createForwardedReads } from '../proxy/forwarded-reads.ts'
+import { passThrough as sendAnswer } from '../proxy/forwarding.ts'
 import { createHeldManifests } from '../proxy/held-manifests.ts'
 import { startListener } from '../proxy/listener.ts'
 import { createLists } from '../proxy/lists.ts'
 import { createLocations } from '../proxy/locations.ts'
+import { createLoneRange } from '../proxy/lone-range.ts'
 import { createPutManifest } from '../proxy/manifest-writes.ts'
 import { createManifestReads } from '../proxy/manifests.ts'
 import { createStandings } from '../proxy/standing.ts'
@@ -130,6 +132,10 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
         fill,
         upstream,
         body,
+        loneRange: createLoneRange({
+          upstream,
+          reply: (exchange, answer) => sendAnswer(exchange, answer, { idleMs: http.idleTimeoutMs }),
+        }),
         passThrough,
         quota: createClientQuota('fills', http.limits.fills, metrics),
       }),
