@@ -2,7 +2,6 @@
  * Whether a primary's answer to a read may be passed on as it stands (law 5). An ingress's 404 page, a sign-in page
  * with status 200 or a 5xx is not the registry's word, and must not reach a client as if it were.
  */
-import { OciError } from '../src/oci/errors.ts'
 import { headerValue } from '../src/oci/headers.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import { refusal } from '../src/upstream/failure.ts'
@@ -12,7 +11,7 @@ import type { ForwardAnswer } from '../src/upstream/upstream.ts'
 const JUDGED: readonly number[] = [401, 403, 404, 429]
 
 /**
- * Throws `UpstreamError` or `OciError` for what must not be passed on. A HEAD's 404 has no body and is passed on (law 4);
+ * Throws `UpstreamError` for what must not be passed on. A HEAD's 404 has no body and is passed on (law 4);
  * its 401 is not: a client gets this site's challenge, whatever the method.
  */
 export async function judgeRead(
@@ -26,18 +25,8 @@ export async function judgeRead(
     answer.body.destroy()
     throw new UpstreamError('faulty', `the primary answered with ${contentType}: is upstream.url a registry?`)
   }
-  if (status === 416) {
-    answer.body.destroy()
-    // Distribution 2.8 gives its one line the Content-Length of the whole blob and then hangs up.
-    throw new OciError('RANGE_INVALID', { headers: rangeHeaders(answer) })
-  }
   const isJudged = method === 'HEAD' ? status === 401 : JUDGED.includes(status)
   if (isJudged || status >= 500) {
     throw await refusal(answer, { what: `${method} passed on`, deadlineMs: errorBodyMs })
   }
-}
-
-function rangeHeaders(answer: ForwardAnswer): Record<string, string> {
-  const size = headerValue(answer.headers, 'content-range')
-  return size === undefined ? {} : { 'content-range': size }
 }

@@ -1,0 +1,136 @@
+/**
+ * What a mutable name (a tag, or whether a digest is linked) may be at a moment, told from the writes that were sent and
+ * the answers to them. A write whose answer was lost may have taken effect, or may yet; one that was acknowledged has,
+ * between its two ends. Times are ticks of one counter.
+ */
+
+/** Undefined: nothing there. */
+export type Value = string | undefined
+
+export interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+export type Via = 'site' | 'primary'
+
+/** `delete` removes the digest wherever it is, as docker-registry 2.8 does it; `put` sets. */
+export interface Write {
+  readonly kind: 'put' | 'delete'
+  readonly digest: string
+  readonly via: Via
+  readonly start: number
+}
+
+interface Recorded extends Write {
+  /** When it was acknowledged; infinite while it may still take effect. */
+  end: number
+  /** When whoever sent it stopped waiting. */
+  over: number
+}
+
+interface Reading extends Span {
+  readonly value: Value
+}
+
+export interface PendingWrite {
+  /** `refused`: it has not taken effect and never will. `lost`: nobody knows. */
+  settle(outcome: 'acknowledged' | 'refused' | 'lost', at: number): void
+}
+
+export interface History {
+  begin(write: Write): PendingWrite
+  /** What the site answered as fresh: from then on it knows. */
+  learn(reading: Reading): void
+  /**
+   * Whether a reader in this span may find the value. `bySiteOnly`: a digest that was deleted elsewhere may still be
+   * found (`digests.recheck`).
+   */
+  mayBe(value: Value, span: Span, options?: { readonly bySiteOnly: boolean }): boolean
+  /** Whether an outage may bring this value: it was confirmed once, and nothing newer was heard of through the site. */
+  mayBeStale(value: string, span: Span): boolean
+  /** What the site must be able to serve in an outage that begins now; undefined: nobody can tell. */
+  heldFor(span: Span): string | undefined
+}
+
+const INITIAL = { start: -1, end: -1 } as const
+
+export function createHistory(): History {
+  const writes: Recorded[] = []
+  const readings: Reading[] = []
+
+  /** The moments since which the value may have stood. */
+  function origins(value: Value): Span[] {
+    if (value !== undefined) return writes.filter(({ kind, digest }) => kind === 'put' && digest === value)
+    const removals = writes.filter((write) => write.kind === 'delete' && mayBe(write.digest, write))
+    return [INITIAL, ...removals]
+  }
+
+  function mayBe(value: Value, span: Span, { bySiteOnly } = { bySiteOnly: false }): boolean {
+    const enders = writes.filter(
+      (write) => replaces(write, value) && !(bySiteOnly && write.kind === 'delete' && write.via !== 'site'),
+    )
+    return origins(value).some((origin) => origin.start < span.end && !isBetween(enders, origin, span))
+  }
+
+  /** What the site itself has heard of. */
+  const pushesHere = () => writes.filter(({ kind, via }) => kind === 'put' && via === 'site')
+  const isAcknowledged = (write: Recorded) => write.end !== Number.POSITIVE_INFINITY
+  /** A reading beside a write of this site may have been thrown away: only the write's own outcome counts then. */
+  const isAlone = (reading: Reading) =>
+    !writes.some((write) => write.via === 'site' && write.start < reading.end && reading.start < write.over)
+
+  return {
+    begin(write) {
+      const recorded = { ...write, end: Number.POSITIVE_INFINITY, over: Number.POSITIVE_INFINITY }
+      writes.push(recorded)
+      return {
+        settle(outcome, at) {
+          recorded.over = at
+          if (outcome === 'acknowledged') recorded.end = at
+          if (outcome === 'refused') writes.splice(writes.indexOf(recorded), 1)
+        },
+      }
+    },
+    learn: (reading) => void readings.push(reading),
+    mayBe,
+    mayBeStale(value, span) {
+      const confirmations: Span[] = [
+        ...pushesHere().filter(({ digest }) => digest === value),
+        ...readings.filter((reading) => reading.value === value),
+      ]
+      const news: Span[] = [
+        ...writes.filter((write) => write.via === 'site' && replaces(write, value)),
+        ...readings.filter((reading) => reading.value !== value && isAlone(reading)),
+      ]
+      return confirmations.some(
+        (confirmation) => confirmation.start < span.end && !isBetween(news, confirmation, span),
+      )
+    },
+    heldFor(span) {
+      const heard: { readonly start: number; readonly end: number; readonly value: Value }[] = [
+        ...readings,
+        ...writes
+          .filter(({ via }) => via === 'site')
+          .map((write) => ({
+            start: write.start,
+            end: write.over,
+            value: write.kind === 'put' && isAcknowledged(write) ? write.digest : undefined,
+          })),
+      ]
+      const latest = heard.toSorted((one, other) => other.end - one.end)[0]
+      const overlaps = heard.some((one) => one !== latest && latest !== undefined && one.end > latest.start)
+      return latest === undefined || overlaps || latest.end > span.start ? undefined : latest.value
+    },
+  }
+}
+
+function replaces({ kind, digest }: Write, value: Value): boolean {
+  if (value === undefined) return kind === 'put'
+  return kind === 'put' ? digest !== value : digest === value
+}
+
+/** Whether one of them happened wholly after the origin and wholly before the span. */
+function isBetween(events: readonly Span[], origin: Span, span: Span): boolean {
+  return events.some((event) => event.start > origin.end && event.end < span.start)
+}
