@@ -7,8 +7,9 @@ import type { Manifest } from '../src/oci/manifest.ts'
 import { acceptsLiterally } from '../src/oci/media-types.ts'
 import type { Reference, RepositoryName } from '../src/oci/reference.ts'
 import { singleFlight } from '../src/single-flight.ts'
+import type { Mark } from '../src/store/repository-index.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
-import type { Upstream } from '../src/upstream/upstream.ts'
+import type { AskOptions, Upstream } from '../src/upstream/upstream.ts'
 import { answer, type Exchange, staleWarning } from './exchange.ts'
 import type { HeldManifests } from './held-manifests.ts'
 import { type KeepDeps, keepManifest } from './keep-manifest.ts'
@@ -31,11 +32,17 @@ interface Found {
   readonly staleSinceMs?: number | undefined
 }
 
+interface Fetched {
+  readonly fetched: Manifest | 'not-kept'
+  /** Taken before the primary was asked. */
+  readonly mark: Mark
+}
+
 export function createManifestReads(
   deps: ManifestDeps,
 ): (exchange: Exchange, route: { name: RepositoryName; reference: Reference }) => Promise<void> {
   const { index, manifests, standings, tags, upstream } = deps
-  const fetches = singleFlight<string, Manifest | 'not-kept'>()
+  const fetches = singleFlight<string, Fetched>()
 
   async function byTag(exchange: Exchange, name: RepositoryName, reference: Reference & { kind: 'tag' }) {
     const held = await tags.held(name, reference.tag)
@@ -65,7 +72,11 @@ export function createManifestReads(
     return fetched === 'not-kept' ? undefined : { manifest: fetched, source: 'fill' }
   }
 
-  /** Shared by callers with the same token only: a refusal is one caller's own. */
+  /**
+   * Shared by callers with the same token only: a refusal is one caller's own. Who joins a question that was sent before
+   * may be told less than it can have (pushed since) or more (removed since): then the next question, which is younger
+   * than the caller whoever sends it, is the one that counts.
+   */
   async function fetch(
     exchange: Exchange,
     name: RepositoryName,
@@ -74,23 +85,25 @@ export function createManifestReads(
   ): Promise<Manifest | 'not-kept'> {
     const { credential, requestId } = exchange
     const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
-    let isOwn = waited
+    let isYounger = waited
     try {
-      return await fetches(`${name}@${digest}\n${caller}`, async () => {
-        isOwn = true
-        const mark = index.mark()
-        const ask = { credential, requestId }
-        const fetched = await upstream.getManifest(name, { kind: 'digest', digest }, ask)
-        if (fetched === 'not-modified' || fetched === 'not-kept') return 'not-kept'
-        await keepManifest(deps, name, fetched, mark)
-        return fetched
+      const { fetched, mark } = await fetches(`${name}@${digest}\n${caller}`, () => {
+        isYounger = true
+        return ask(name, digest, { credential, requestId })
       })
+      if (isYounger || index.stands(name, 'manifest', digest, mark)) return fetched
     } catch (error) {
-      // A miss that was asked for before this caller came: it may have been pushed in between. The next question is
-      // younger than the caller, whoever sends it.
-      if (isOwn || !(error instanceof UpstreamError) || error.kind !== 'absent') throw error
-      return fetch(exchange, name, digest, true)
+      if (isYounger || !(error instanceof UpstreamError) || error.kind !== 'absent') throw error
     }
+    return fetch(exchange, name, digest, true)
+  }
+
+  async function ask(name: RepositoryName, digest: Digest, options: AskOptions): Promise<Fetched> {
+    const mark = index.mark()
+    const fetched = await upstream.getManifest(name, { kind: 'digest', digest }, options)
+    if (fetched === 'not-modified' || fetched === 'not-kept') return { fetched: 'not-kept', mark }
+    await keepManifest(deps, name, fetched, mark)
+    return { fetched, mark }
   }
 
   return async function readManifest(exchange, { name, reference }) {

@@ -104,7 +104,7 @@ export async function startSite(config: Config, deps: SiteDeps): Promise<void> {
   const send = createWriteSender(upstream, { publicUrl })
   const passThrough = createForwardedReads(
     { send, locations, upstream },
-    { idleMs: http.idleTimeoutMs, errorBodyMs: config.upstream.timeouts.headMs },
+    { ...writeOptions, errorBodyMs: config.upstream.timeouts.headMs },
   )
   const quota = createUploadQuota(deps, { bytesPerHour: http.limits.uploadBytesPerHour ?? 0 })
   const captures = await createCaptures({ ...deps, blobs }, { folder: store.paths.spools })

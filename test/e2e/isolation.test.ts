@@ -37,7 +37,10 @@ describe('content of a private repository', () => {
     // Everything is here now.
     const reader = await one.client({ 'team/private': ['pull'] })
     await reader.getManifest('team/private', 'v1')
-    for (const { digest } of image.blobs) await reader.getBlob('team/private', digest)
+    for (const { digest } of image.blobs) {
+      const isHere = async () => sourceOf(await reader.getBlob('team/private', digest)) === 'local'
+      await until(isHere, { what: 'the blob to be published' })
+    }
   })
   afterAll(async () => {
     await one[Symbol.asyncDispose]()

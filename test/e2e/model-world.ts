@@ -104,9 +104,9 @@ export async function startWorld(): Promise<World> {
   async function connected(): Promise<void> {
     await using probe = await client(site.url, ['probe'], ['pull', 'push'])
     const answers = async () => (await probe.headManifest('probe', 'none')).status === 404
-    await until(answers, { what: 'the site to reach the primary' })
+    await until(answers, { what: 'the site to reach the primary', deadlineMs: 30_000 })
     const isClosed = async () => /^geo_registry_breaker_open 0$/m.test(await site.metrics())
-    await until(isClosed, { what: 'held tags to be asked for again' })
+    await until(isClosed, { what: 'held tags to be asked for again', deadlineMs: 30_000 })
     timeoutsBefore = await timeouts()
   }
 

@@ -191,7 +191,8 @@ describe('a warm blob', () => {
   it('is had by others while forty clients take nothing of it', async () => {
     const content = await coldBlob()
     const client = await reader()
-    expect((await client.getBlob(NAME, content.digest)).digest).toBe(content.digest)
+    const isWarm = async () => sourceOf(await client.getBlob(NAME, content.digest)) === 'local'
+    await until(isWarm, { what: 'the blob to be published' })
     const stalled = await Promise.all(Array.from({ length: 40 }, () => client.open(path(content))))
 
     const answer = await client.getBlob(NAME, content.digest)
