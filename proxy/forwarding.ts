@@ -106,6 +106,7 @@ export async function passThrough(
   const lingers = early && 'content-length' in headers
   response.setTimeout(options.idleMs, () => {
     answer.body.destroy(new UpstreamError('aborted', `no byte moved for ${options.idleMs} ms`))
+    response.destroy()
   })
   try {
     await sendBody(exchange, answer.body)

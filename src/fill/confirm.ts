@@ -4,7 +4,7 @@
  */
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import type { BlobStore } from '../store/blob-store.ts'
+import { type BlobStore, StoreError } from '../store/blob-store.ts'
 import type { LinkKind, RepositoryIndex } from '../store/repository-index.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { AskOptions, Upstream } from '../upstream/upstream.ts'
@@ -38,12 +38,21 @@ export function createConfirm({ upstream, index, blobs }: ConfirmDependencies): 
         ? upstream.confirmBlob(name, digest, ask)
         : upstream.confirmManifest(name, digest, ask))
     } catch (error) {
-      if (error instanceof UpstreamError && error.kind === 'absent') await index.hideLink(name, kind, digest)
+      if (error instanceof UpstreamError && error.kind === 'absent') await hide(kind, name, digest)
       throw error
     }
     // An adopted folder's link may name another digest than the one it lies under; its word is kept.
     const held = await index.link(name, kind, digest)
     return index.putLink(name, kind, digest, mark, held?.target)
+  }
+
+  /** The primary's no is the answer whatever this site can write down of it; the store has counted what failed. */
+  async function hide(kind: LinkKind, name: RepositoryName, digest: Digest): Promise<void> {
+    try {
+      await index.hideLink(name, kind, digest)
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+    }
   }
 
   async function confirm(kind: LinkKind, name: RepositoryName, digest: Digest, ask: Ask): Promise<void> {

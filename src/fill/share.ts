@@ -21,11 +21,13 @@ export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undef
 
 /**
  * Whether a failure is the answer for others too: the primary's troubles are everyone's, what it says of a caller is for
- * who asks the same as the same (law 7), and giving up is nobody else's.
+ * who asks the same as the same (law 7), and giving up is nobody else's. What was absent when the question was sent may
+ * have been pushed before the one who joined it came.
  */
 export function isSharedFailure(error: unknown, asksTheSame: boolean): boolean {
   if (!(error instanceof UpstreamError) || error.kind === 'aborted') return false
-  return error.kind === 'unavailable' || error.kind === 'faulty' || asksTheSame
+  if (error.kind === 'unavailable' || error.kind === 'faulty') return true
+  return asksTheSame && error.kind !== 'absent'
 }
 
 /** Asks once for all who want to know the same at the same time. */

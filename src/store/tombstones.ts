@@ -15,6 +15,9 @@ export interface Tombstones {
 /** Longer than any request lives. */
 const KEEP_MS = 24 * 60 * 60 * 1000
 
+/** Every pull of a tag that the primary does not have adds one. What is forgotten only costs a question (`overrules`). */
+const MAX_KEPT = 100_000
+
 export interface TombstoneOptions {
   /** Wall clock in milliseconds; default `Date.now`. */
   readonly now?: () => number
@@ -36,6 +39,13 @@ export function createTombstones(options: TombstoneOptions = {}): Tombstones {
     }
   }
 
+  function forgetOldest(): void {
+    const oldest = removals.entries().next().value
+    if (!oldest) return
+    removals.delete(oldest[0])
+    forgottenSequence = Math.max(forgottenSequence, oldest[1].sequence)
+  }
+
   return {
     mark: () => ({ sequence, atMs: now() }),
     bury: (key, removal) => {
@@ -46,6 +56,7 @@ export function createTombstones(options: TombstoneOptions = {}): Tombstones {
         removals.delete(key)
         removals.set(key, recorded)
       }
+      if (removals.size > MAX_KEPT) forgetOldest()
       return recorded
     },
     overrules: (mark, ...keys) =>

@@ -64,4 +64,16 @@ describe('tombstones', () => {
     expect(tombstones.overrules(before, 'a')).toBe(true)
     expect(tombstones.overrules(before, 'x')).toBe(false)
   })
+
+  it('are bounded in number: what had to be forgotten overrules every older mark', () => {
+    const tombstones = createTombstones()
+    const before = tombstones.mark()
+    tombstones.bury('first')
+    const after = tombstones.mark()
+    for (let other = 0; other < 100_000; other++) tombstones.bury(`other ${other}`)
+
+    expect(tombstones.overrules(before, 'x')).toBe(true)
+    expect(tombstones.overrules(after, 'first')).toBe(false)
+    expect(tombstones.overrules(after, 'other 99999')).toBe(true)
+  })
 })
