@@ -7,7 +7,5 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: 'forks',
-    // CI shares its machine: a test that failed runs once more, from the same seed, and the report says so.
-    retry: process.env['CI'] ? 1 : 0,
   },
 })
