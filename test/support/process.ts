@@ -79,10 +79,15 @@ export async function startProgram(
   child.stderr.setEncoding('utf8').on('data', ring.append)
   if (options.onLine) splitLines(child.stdout, options.onLine)
   let exit: Exit | undefined
+  let askedToEnd = false
   const exited = new Promise<Exit>((resolve) => {
     child.once('close', (code: number | null, signal: NodeJS.Signals | null) => {
       alive.delete(child)
       exit = { code, signal }
+      // Else a test sees refused connections only, and what the program died of is lost with it.
+      if (code !== 0 && !askedToEnd) {
+        process.stderr.write(`${command} (${child.pid}) ended by itself: ${signal ?? code}\n${ring.text()}\n`)
+      }
       resolve(exit)
     })
   })
@@ -96,11 +101,13 @@ export async function startProgram(
   if (pid === undefined) throw new ProgramError(`${command} has no pid`, ring.text())
 
   async function kill(): Promise<Exit> {
+    askedToEnd = true
     if (!exit) child.kill('SIGKILL')
     return await exited
   }
   async function stop({ deadlineMs = 5000 }: { readonly deadlineMs?: number } = {}): Promise<Exit> {
     if (exit) return exit
+    askedToEnd = true
     child.kill('SIGTERM')
     child.kill('SIGCONT')
     const killer = setTimeout(() => child.kill('SIGKILL'), deadlineMs)
@@ -118,7 +125,10 @@ export async function startProgram(
       return exit
     },
     logs: ring.text,
-    signal: (signal) => void child.kill(signal),
+    signal(signal) {
+      askedToEnd = true
+      child.kill(signal)
+    },
     stop,
     kill,
     [Symbol.asyncDispose]: async () => void (await stop()),
