@@ -29,6 +29,8 @@ export interface ExchangeRequest {
 }
 
 const BODY_BUFFER_BYTES = 64 * 1024
+/** Pushed into a stream it adds nothing, and makes it ask for more again. */
+const NOTHING = Buffer.alloc(0)
 
 /** Resolves at the head of the answer, whatever its status. Rejects with `UpstreamError`, as its body errors. */
 export function exchange(agent: Agent, request: ExchangeRequest): Promise<ForwardAnswer> {
@@ -55,8 +57,9 @@ export function exchange(agent: Agent, request: ExchangeRequest): Promise<Forwar
     if (over) return
     finish()
     failure = error
-    if (body) body.destroy(error)
-    else reject(error)
+    if (!body) reject(error)
+    else if (error.kind === 'aborted' || body.readableLength === 0) body.destroy(error)
+    else body.push(NOTHING)
     controller?.abort(error)
   }
   const onAbort = (): void => {
@@ -78,6 +81,9 @@ export function exchange(agent: Agent, request: ExchangeRequest): Promise<Forwar
       body = new Readable({
         highWaterMark: BODY_BUFFER_BYTES,
         read() {
+          // What came before the failure is handed out first: a fill goes on behind it and fetches no byte twice.
+          if (failure && body?.readableLength === 0) body.destroy(failure)
+          else if (failure) body?.push(NOTHING)
           if (over || !current.paused) return
           arm(bodyIdleMs, 'more of the body')
           current.resume()

@@ -85,7 +85,7 @@ export async function startProgram(
       alive.delete(child)
       exit = { code, signal }
       // Else a test sees refused connections only, and what the program died of is lost with it.
-      if (code !== 0 && !askedToEnd) {
+      if (child.pid !== undefined && code !== 0 && !askedToEnd) {
         process.stderr.write(`${command} (${child.pid}) ended by itself: ${signal ?? code}\n${ring.text()}\n`)
       }
       resolve(exit)

@@ -48,6 +48,25 @@ function served(bytes: Buffer): RequestListener {
 }
 
 describe('a blob from the primary', () => {
+  it('that is cut hands out every byte that had come, also to who begins to read after the cut', async () => {
+    const left = Promise.withResolvers<void>()
+    const { upstream } = await primary((_request, response) => {
+      response.socket?.once('close', left.resolve) // Once the client has seen our end of it and ended its own.
+      response.writeHead(200, { 'content-length': BYTES.length })
+      response.write(BYTES.subarray(0, 50_000), () => response.socket?.end())
+    })
+    const { body } = await upstream.getBlob(NAME, DIGEST, ASK)
+    await left.promise
+
+    const got: Buffer[] = []
+    const reading = (async () => {
+      for await (const chunk of body as AsyncIterable<Buffer>) got.push(chunk)
+    })()
+
+    await expect(reading).rejects.toMatchObject({ kind: 'unavailable' })
+    expect(Buffer.concat(got).equals(BYTES.subarray(0, 50_000))).toBe(true)
+  })
+
   it('streams whole, without a Range, uncompressed, and its bytes are counted', async () => {
     const { upstream, requests, metrics } = await primary(served(BYTES))
 
