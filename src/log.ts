@@ -29,6 +29,9 @@ export interface LogOptions {
 
 /** Lines waiting for a slow reader of standard output; past that they are dropped, for a log must not fill memory. */
 const WAITING_BYTES = 8 * 1024 * 1024
+/** Lines are written together: one call for each would cost a busy site as much as answering the request. */
+const BATCH_BYTES = 8 * 1024
+const BATCH_WAITS_MS = 50
 
 export function createLogger(options: LogOptions = {}): Logger {
   return pino(
@@ -47,7 +50,13 @@ export function createLogger(options: LogOptions = {}): Logger {
 }
 
 function standardOutput(onDrop: (() => void) | undefined): pino.DestinationStream {
-  const destination = pino.destination({ fd: 1, sync: false, maxLength: WAITING_BYTES })
+  const destination = pino.destination({
+    fd: 1,
+    sync: false,
+    minLength: BATCH_BYTES,
+    maxLength: WAITING_BYTES,
+    periodicFlush: BATCH_WAITS_MS,
+  })
   if (onDrop) destination.on('drop', onDrop)
   return destination
 }

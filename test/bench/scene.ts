@@ -24,6 +24,14 @@ export const LONG_LINE = { latencyMs: 20, bytesPerSecond: 100e6 } as const
 /** Reads everything, with a password: for a pull-through cache of the primary. */
 const CACHE_USER = { name: 'cache', password: 'cache-password', repositories: { '*': ['pull'] } }
 
+export interface SiteOptions {
+  /** Default the primary itself. */
+  readonly primary?: string
+  readonly config?: Tree
+  /** Its standard output goes there, as a service manager's journal would take it; default the test kit reads it. */
+  readonly logFile?: string
+}
+
 export interface Scene extends AsyncDisposable {
   readonly tokenService: TokenService
   readonly primary: DockerRegistry
@@ -34,8 +42,7 @@ export interface Scene extends AsyncDisposable {
   readonly cacheUser: typeof CACHE_USER
   /** Pseudo-random, on the primary in `REPOSITORY`; another `index` is another blob. */
   blob(sizeBytes: number, index?: number): Promise<Content>
-  /** Its `upstream.url` is `primary`; default the primary itself. */
-  startSite(options?: { readonly primary?: string; readonly config?: Tree }): Promise<GeoRegistry>
+  startSite(options?: SiteOptions): Promise<GeoRegistry>
   /** A client that may pull and push. */
   api(url: string): RegistryApi
 }
@@ -86,6 +93,9 @@ export async function startScene(): Promise<Scene> {
           primary: options.primary ?? primary.url,
           auth: tokenService,
           ...(options.config && { config: options.config }),
+          ...(options.logFile && {
+            launcher: ['/bin/sh', '-c', 'log=$1; shift; exec "$@" >>"$log"', 'sh', options.logFile],
+          }),
         }),
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     }
