@@ -9,7 +9,8 @@ import { HEADERS, headerValue } from '../src/oci/headers.ts'
 import { MANIFEST_MAX_BYTES, manifestMediaType } from '../src/oci/manifest.ts'
 import { MEDIA_TYPES } from '../src/oci/media-types.ts'
 import { parseTag, type Reference, type RepositoryName, type Tag } from '../src/oci/reference.ts'
-import type { Mark } from '../src/store/repository-index.ts'
+import type { BlobStore } from '../src/store/blob-store.ts'
+import type { Mark, RepositoryIndex } from '../src/store/repository-index.ts'
 import type { ForwardAnswer, Upstream } from '../src/upstream/upstream.ts'
 import type { Exchange } from './exchange.ts'
 import { headerValues, passThrough, siteAddress } from './forwarding.ts'
@@ -20,7 +21,9 @@ import { wholeBody } from './upload-body.ts'
 import type { UploadQuota } from './upload-quota.ts'
 import { duringWrite, type WriteSender } from './write-sender.ts'
 
-export interface ManifestWritesDeps extends KeepDeps {
+export interface ManifestWritesDeps extends Pick<KeepDeps, 'freshness' | 'log'> {
+  readonly blobs: Pick<BlobStore, 'pin' | 'stat' | 'hasRoom' | 'write'>
+  readonly index: Pick<RepositoryIndex, 'mark' | 'putLink' | 'putTag' | 'doubtTag'>
   readonly upstream: Pick<Upstream, 'origin'>
   readonly send: WriteSender
   readonly locations: Locations

@@ -24,10 +24,10 @@ export interface UploadsDeps {
   readonly upstream: Pick<Upstream, 'origin'>
   readonly send: WriteSender
   readonly locations: Locations
-  readonly captures: Captures
+  readonly captures: Omit<Captures, 'close'>
   readonly quota: UploadQuota
-  readonly blobs: BlobStore
-  readonly index: RepositoryIndex
+  readonly blobs: Pick<BlobStore, 'pin' | 'stat'>
+  readonly index: Pick<RepositoryIndex, 'mark' | 'putLink'>
   readonly log: Logger
 }
 

@@ -77,7 +77,7 @@ function judge(source: Source): { values: Partial<Values>; faults: Fault[] } {
     if (result.success) values[path] = result.data
     const wrong = new Map(result.error?.issues.map((issue) => [issue.path.join(), issue.path]))
     for (const indexes of wrong.values()) {
-      const at = indexes.map((index) => `[${String(index)}]`).join('')
+      const at = indexes.map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('')
       const wrongValue = indexes.reduce(member, raw)
       const expected = (indexes.length > 0 && setting.expectedEach) || setting.expected
       faults.push({
@@ -91,7 +91,8 @@ function judge(source: Source): { values: Partial<Values>; faults: Fault[] } {
 }
 
 function member(value: unknown, key: PropertyKey): unknown {
-  return Array.isArray(value) ? value[Number(key)] : value
+  if (typeof value !== 'object' || value === null) return value
+  return (value as Readonly<Record<PropertyKey, unknown>>)[key]
 }
 
 function describe(value: unknown): string {

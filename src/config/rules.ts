@@ -37,11 +37,15 @@ export function contradictions(source: Source, values: Partial<Values>): Fault[]
   notBoth('http.secret', 'http.secretfile')
   notBoth('http.admin.token', 'http.admin.tokenfile')
   notBoth('upstream.auth.password', 'upstream.auth.passwordfile')
+  notBoth('replication.notifications.secret', 'replication.notifications.secretfile')
+  notBoth('tracking.postgres.url', 'tracking.postgres.urlfile')
+  notBoth('redis.url', 'redis.urlfile')
   together('http.tls.certificate', 'http.tls.key')
   together('upstream.tls.certificatefile', 'upstream.tls.keyfile')
   listeners()
   upstreamCredential()
   callers()
+  replication()
   files()
   return faults
 
@@ -101,6 +105,26 @@ export function contradictions(source: Source, values: Partial<Values>): Fault[]
         'auth.none',
         'would show everybody what the credential of this site can read; expected auth.token, or public: true if that is meant',
         source.sections.get('auth.none'),
+      )
+    }
+  }
+
+  function replication(): void {
+    const secret = given('replication.notifications.secret') || given('replication.notifications.secretfile')
+    if (given('http.events.addr') && !secret) {
+      needs(['replication.notifications.secretfile'], ', since http.events.addr is set')
+    }
+    const events = values['http.events.addr']
+    for (const other of ['http.addr', 'http.admin.addr'] as const) {
+      const taken = values[other]
+      if (events && taken && events.port !== 0 && formatAddress(events) === formatAddress(taken)) {
+        report('http.events.addr', `expected another address than ${other}, ${formatAddress(taken)}`)
+      }
+    }
+    if (values['replication.enabled'] === true && here('auth.token') && !here('upstream.auth')) {
+      needs(
+        ['upstream.auth.keyfile'],
+        ', since replication.enabled is true and the site has to read by itself',
       )
     }
   }

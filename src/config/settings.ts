@@ -5,9 +5,16 @@
  */
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { parsePathPattern, REPOSITORY_MODES } from '../oci/repository-mode.ts'
 import { parseAddress, parseCidr, parseHttpUrl, parseOrigin } from './addresses.ts'
 import type { FileKind } from './files.ts'
-import { parseDurationMs, parsePercent, parseSizeBytes } from './units.ts'
+import {
+  parseDurationMs,
+  parsePercent,
+  parseRateBytesPerSecond,
+  parseRequestsPerSecond,
+  parseSizeBytes,
+} from './units.ts'
 
 export interface Setting {
   readonly type: z.ZodType
@@ -51,6 +58,10 @@ function bounded(parse: (text: string) => number | undefined, least: number, mos
   }
 }
 
+function positive(parse: (text: string) => number | undefined) {
+  return bounded(parse, 1, Number.MAX_SAFE_INTEGER)
+}
+
 const text = { type: words, expected: 'text' }
 const flag = { type: z.boolean(), expected: 'true or false', yaml: true } as const
 const count = { type: z.int().min(1), expected: 'a whole number from 1', yaml: true } as const
@@ -67,6 +78,8 @@ const waitOrNone = parsed(
 )
 const size = parsed('a size such as 64MiB or 10GB', quantity, parseSizeBytes)
 const percent = parsed('a percentage such as 5%', words, parsePercent)
+const rate = parsed('a rate such as 200Mbit/s or 25MB/s', words, positive(parseRateBytesPerSecond))
+const requestRate = parsed('a rate of requests such as 10/s', words, positive(parseRequestsPerSecond))
 const address = parsed('an address such as 127.0.0.1:5010, "[::1]:5010" or :5010', words, parseAddress)
 const origin = parsed('a URL without a path, such as https://registry.example.com', words, parseOrigin)
 const url = parsed('a URL such as https://gitlab.example.com/jwt/auth', words, parseHttpUrl)
@@ -81,6 +94,13 @@ const networks = {
   type: z.array(network.type),
   expected: 'a list of networks such as [10.0.0.0/8, "fd00::/8"]',
   expectedEach: network.expected,
+  yaml: true,
+} as const
+const pathPattern = parsed('a pattern such as "team/**"', words, parsePathPattern)
+const modes = {
+  type: z.array(z.strictObject({ pattern: pathPattern.type, mode: z.enum(REPOSITORY_MODES) })),
+  expected: 'a list such as [{ pattern: "team/**", mode: ondemand }]',
+  expectedEach: `${pathPattern.expected} with one of the modes ${REPOSITORY_MODES.join(', ')}`,
   yaml: true,
 } as const
 const level = { type: z.enum(['debug', 'info', 'warn', 'error']), expected: 'debug, info, warn or error' }
@@ -107,6 +127,7 @@ export const SETTINGS = {
   'http.admin.addr': { ...address, default: '127.0.0.1:5011' },
   'http.admin.token': { ...text, secret: true },
   'http.admin.tokenfile': file('secret'),
+  'http.events.addr': address,
   'upstream.url': { ...origin, required: true },
   'upstream.auth.keyfile': file('private key'),
   'upstream.auth.issuer': text,
@@ -136,7 +157,22 @@ export const SETTINGS = {
   'tags.trust': { ...age, default: '0s' },
   'digests.recheck': { ...age, default: '24h' },
   'outage.maxstale': { ...age, default: '24h' },
+  'replication.enabled': flag,
+  'replication.notifications.secret': { ...text, secret: true },
+  'replication.notifications.secretfile': file('secret'),
+  'replication.modes': modes,
+  'replication.concurrency': { ...count, default: 4 },
+  'replication.connections': { ...count, default: 6 },
+  'replication.parallelabove': { ...size, default: '64MiB' },
+  'replication.requests': { ...requestRate, default: '10/s' },
+  'replication.bandwidth': rate,
+  'replication.reconcile': { ...wait, default: '24h' },
+  'replication.scrub': { ...age, default: '90d' },
   'replication.deletegrace': { ...age, default: '168h' },
+  'tracking.postgres.url': { ...text, secret: true },
+  'tracking.postgres.urlfile': file('secret'),
+  'redis.url': { ...text, secret: true },
+  'redis.urlfile': file('secret'),
 } as const satisfies Readonly<Record<string, Setting>>
 
 type Settings = typeof SETTINGS

@@ -1,5 +1,6 @@
 /** The configuration as the parts of the program get it: one slice each, units in the names, nothing left to parse. */
 import { resolve } from 'node:path'
+import type { ModeRule } from '../oci/repository-mode.ts'
 import type { ListenAddress } from './addresses.ts'
 import type { Proxies } from './proxies.ts'
 import { Secret } from './secret.ts'
@@ -83,6 +84,25 @@ export type AuthConfig =
     }
   | { readonly kind: 'none'; readonly push: boolean; readonly public: boolean }
 
+export interface ReplicationConfig {
+  readonly enabled: boolean
+  /** Where notifications are taken; undefined: nowhere. */
+  readonly events: { readonly listen: ListenAddress; readonly secret: Secret } | undefined
+  readonly modes: readonly ModeRule[]
+  /** Repositories at a time. */
+  readonly concurrency: number
+  /** To the primary for one blob of more than `parallelAboveBytes`. */
+  readonly connections: number
+  readonly parallelAboveBytes: number
+  readonly requestsPerSecond: number
+  readonly bytesPerSecond: number | undefined
+  /** Within which every repository is compared with the primary. */
+  readonly reconcileMs: number
+  /** Within which every blob is read again; 0: never. */
+  readonly scrubMs: number
+  readonly deleteGraceMs: number
+}
+
 export interface Config {
   readonly site: { readonly name: string }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
@@ -94,7 +114,11 @@ export interface Config {
   readonly tags: { readonly trustMs: number }
   readonly digests: { readonly recheckMs: number }
   readonly outage: { readonly maxStaleMs: number }
-  readonly replication: { readonly deleteGraceMs: number }
+  readonly replication: ReplicationConfig
+  /** Undefined: SQLite in the store's folder. */
+  readonly postgres: { readonly url: Secret } | undefined
+  /** Undefined: one process, which needs none. */
+  readonly redis: { readonly url: Secret } | undefined
   /** Every file named above: certificates, keys, secrets. They are read again when they change. */
   readonly files: readonly string[]
   /** Those that came from a file can be refreshed in place; everybody who holds one then reveals the new value. */
@@ -160,7 +184,14 @@ export function slice(values: Values, callers: AuthConfig['kind'], proxies: Prox
     tags: { trustMs: values['tags.trust'] },
     digests: { recheckMs: values['digests.recheck'] },
     outage: { maxStaleMs: values['outage.maxstale'] },
-    replication: { deleteGraceMs: values['replication.deletegrace'] },
+    replication: replication(
+      values,
+      // Without a word: wherever the site can read by itself.
+      values['replication.enabled'] ?? (callers === 'none' || upstreamAuth(values, password) !== undefined),
+      secret(values['replication.notifications.secret'], values['replication.notifications.secretfile']),
+    ),
+    postgres: connection(secret(values['tracking.postgres.url'], values['tracking.postgres.urlfile'])),
+    redis: connection(secret(values['redis.url'], values['redis.urlfile'])),
     files: SETTING_PATHS.flatMap((path) => {
       const value = values[path]
       return settingAt(path).file !== undefined && typeof value === 'string' ? [value] : []
@@ -181,6 +212,31 @@ function upstreamAuth(values: Values, password: Secret | undefined): UpstreamAut
   if (keyFile && issuer && service) return { kind: 'key', keyFile, issuer, service }
   if (!username || !password) return undefined
   return { kind: 'password', username, password, realm: values['upstream.auth.realm'] }
+}
+
+function replication(
+  values: Values,
+  enabled: boolean,
+  notificationSecret: Secret | undefined,
+): ReplicationConfig {
+  const listen = values['http.events.addr']
+  return {
+    enabled,
+    events: listen && notificationSecret && { listen, secret: notificationSecret },
+    modes: values['replication.modes'] ?? [],
+    concurrency: values['replication.concurrency'],
+    connections: values['replication.connections'],
+    parallelAboveBytes: values['replication.parallelabove'],
+    requestsPerSecond: values['replication.requests'],
+    bytesPerSecond: values['replication.bandwidth'],
+    reconcileMs: values['replication.reconcile'],
+    scrubMs: values['replication.scrub'],
+    deleteGraceMs: values['replication.deletegrace'],
+  }
+}
+
+function connection(url: Secret | undefined): { readonly url: Secret } | undefined {
+  return url && { url }
 }
 
 function callersAuth(values: Values, kind: AuthConfig['kind']): AuthConfig {

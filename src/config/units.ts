@@ -50,6 +50,12 @@ export function parseRateBytesPerSecond(text: string): number | undefined {
   return scaled(text.slice(0, -2), { ...SIZE_BYTES, ...BIT_RATE_BYTES })
 }
 
+/** `10/s`. */
+export function parseRequestsPerSecond(text: string): number | undefined {
+  const amount = /^(\d+(?:\.\d+)?)\/s$/.exec(text)?.[1]
+  return amount === undefined ? undefined : Number(amount)
+}
+
 /** A fraction: `5%` is 0.05. From `0%` to `100%`. */
 export function parsePercent(text: string): number | undefined {
   const percent = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1]

@@ -94,11 +94,15 @@ const KEEP_ALIVE_MS = 55_000
 const PING_EVERY_MS = 20_000
 const MAX_HEADER_BYTES = 32 * 1024
 
+export interface DispatcherDeps {
+  readonly metrics: Metrics
+  readonly log: Logger
+  /** Told the size of every piece of a body that arrives. */
+  readonly onBytes?: ((bytes: number) => void) | undefined
+}
+
 /** Throws when a TLS file cannot be read or used. */
-export function createDispatcher(
-  deps: { readonly metrics: Metrics; readonly log: Logger },
-  options: DispatcherOptions,
-): Dispatcher {
+export function createDispatcher(deps: DispatcherDeps, options: DispatcherOptions): Dispatcher {
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts }
   const origin = new URL(options.origin).origin
   let agents = createAgents(options, timeouts.connectMs)
@@ -111,7 +115,10 @@ export function createDispatcher(
         ...request,
         connectMs: timeouts.connectMs,
         bodyIdleMs: timeouts.bodyIdleMs,
-        onBytes: (bytes) => deps.metrics.upstreamBytes.inc(bytes),
+        onBytes(bytes) {
+          deps.metrics.upstreamBytes.inc(bytes)
+          deps.onBytes?.(bytes)
+        },
       })
       count(String(answer.status))
       return answer
