@@ -28,6 +28,8 @@ export interface Freshness {
   stands(observation: Observation): boolean
   /** Records the primary's answer. False, and nothing recorded, when a write came between. */
   confirm(observation: Observation, digest: Digest): boolean
+  /** A write at the primary was heard of: renews the generations of the tags, or of the repository when none is named. */
+  renew(name: RepositoryName, tags: readonly Tag[]): void
   /** Before a write is forwarded: renews the generations it touches. */
   beginWrite(name: RepositoryName, tags: readonly Tag[]): PendingWrite
   /**

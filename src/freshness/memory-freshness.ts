@@ -119,6 +119,9 @@ export function createMemoryFreshness(options: MemoryFreshnessOptions = {}): Fre
       return true
     },
 
+    // Overlaps no write under way: it may be the event of that very write, which can arrive before its answer.
+    renew: (name, written) => renew({ name, tags: written }),
+
     beginWrite(name, written) {
       const write: ActiveWrite = { name, tags: [...written], startedAtMs: now(), overlapped: new Set() }
       const others = active.get(name) ?? new Set()

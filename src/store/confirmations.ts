@@ -1,13 +1,14 @@
 /**
  * The primary's word, one small file per link and tag: which digest it confirmed, and when it was asked (law 3; for tags
  * only for `outage.maxstale`, law 5). Losing one costs a question; one that outlives what it confirmed would be a lie,
- * so a file is written unsynced but its removal is durable.
+ * so a file is written unsynced but its removal and its expiry are durable.
  */
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Digest, parseDigest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
 import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
+import { EXPIRED_AT_MS } from './expiries.ts'
 import { readSmallFile } from './link-file.ts'
 import type { Entry, StorePaths } from './paths.ts'
 
@@ -15,6 +16,8 @@ export interface Confirmations {
   /** When `digest` was confirmed for the entry, in wall-clock milliseconds; undefined when it was not, or another was. */
   read(name: RepositoryName, entry: Entry, digest: Digest): Promise<number | undefined>
   write(name: RepositoryName, entry: Entry, digest: Digest, atMs: number): Promise<void>
+  /** Still confirmed, but longer ago than any `digests.recheck`; durable when it resolves. */
+  expire(name: RepositoryName, entry: Entry, digest: Digest): Promise<void>
   /** Of an entry and all below it; durable when it resolves. */
   drop(name: RepositoryName, entry: Entry): Promise<void>
 }
@@ -28,6 +31,8 @@ export function createConfirmations(paths: StorePaths, files: DurableFiles): Con
     },
     write: (name, entry, digest, atMs) =>
       files.writeUnsynced(paths.confirmation(name, entry), `${digest} ${Math.trunc(atMs)}`),
+    expire: (name, entry, digest) =>
+      files.write(paths.confirmation(name, entry), `${digest} ${EXPIRED_AT_MS}`),
     drop: async (name, entry) => {
       const path = paths.confirmation(name, entry)
       await rm(path, { recursive: true, force: true })

@@ -24,7 +24,7 @@ export interface FsBlobStore extends BlobStore {
    * synced. False when it is not here.
    */
   secure(digest: Digest): Promise<boolean>
-  /** From here until `end`, remembers every digest that is pinned or opened. One watch at a time. */
+  /** From here until `end`, remembers every digest that is or gets pinned or opened. One watch at a time. */
   watch(): Watch
   /** Closes the descriptors nobody uses; the others close with their last reader. */
   close(): Promise<void>
@@ -169,7 +169,8 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
   }
 
   function watch(): Watch {
-    const seen = new Set<Digest>()
+    // What is pinned already may be linked behind the marking, and let go of before its turn comes.
+    const seen = new Set(pins.keys())
     watched = seen
     const touched = (digest: Digest) => pins.has(digest) || seen.has(digest)
     return {

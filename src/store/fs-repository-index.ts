@@ -3,26 +3,29 @@
  * effect one at a time; a hidden thing is moved aside whole, never deleted, and loses its confirmation first.
  */
 import { randomUUID } from 'node:crypto'
-import { readdir, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Logger } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
-import { parseTag, type RepositoryName, type Tag } from '../oci/reference.ts'
+import type { RepositoryName, Tag } from '../oci/reference.ts'
 import { StoreError } from './blob-store.ts'
-import { forEachBounded } from './bounded.ts'
 import { createConfirmations } from './confirmations.ts'
 import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
+import { createExpiries, EXPIRED_AT_MS } from './expiries.ts'
 import type { Guard } from './failures.ts'
 import type { FsBlobStore } from './fs-blob-store.ts'
 import { createIdentities, type Identity } from './identities.ts'
 import { createKeyedMutex } from './keyed-mutex.ts'
 import { readLink } from './link-file.ts'
-import { type Entry, LAYERS, linkEntry, MANIFESTS, type StorePaths, TAGS, tagEntry } from './paths.ts'
+import { type Entry, LAYERS, linkEntry, MANIFESTS, type StorePaths, tagEntry } from './paths.ts'
 import { createReadThrough } from './read-through.ts'
 import type { HeldTag, Link, LinkKind, Mark, RepositoryIndex } from './repository-index.ts'
 import { createTombstones } from './tombstones.ts'
+import { tagsIn } from './walk.ts'
 
 export interface FsRepositoryIndex extends RepositoryIndex {
+  /** Work on one repository's folders that waits its turn among the changes; all is read anew afterwards. */
+  rearrange<T>(name: RepositoryName, doing: string, work: () => Promise<T>): Promise<T>
   /** Resolves when what was begun has ended; nothing may be begun after it. */
   close(): Promise<void>
 }
@@ -45,7 +48,6 @@ export interface FsRepositoryIndexOptions {
 }
 
 const RENEW_TAG_MS = 60_000
-const TAGS_READ_AT_ONCE = 32
 
 interface RememberedTag {
   readonly held: HeldTag
@@ -65,6 +67,7 @@ export function createFsRepositoryIndex(
   const { paths, files, blobs, guard, log } = deps
   const now = options.now ?? Date.now
   const confirmations = createConfirmations(paths, files)
+  const expiries = createExpiries(paths, files)
   const identities = createIdentities(paths, files)
   const tombstones = createTombstones({ now })
   const mutex = createKeyedMutex()
@@ -96,15 +99,21 @@ export function createFsRepositoryIndex(
     tags.delete(tagKey(name, tag))
   }
 
+  function forgetLinks(name: RepositoryName): void {
+    links.deleteWhere((key) => key.startsWith(`${name} `))
+  }
+
   function forgetEverything(name: RepositoryName): void {
-    const belongs = (key: string) => key.startsWith(`${name} `)
-    links.deleteWhere(belongs)
-    tags.deleteWhere(belongs)
+    forgetLinks(name)
+    tags.deleteWhere((key) => key.startsWith(`${name} `))
   }
 
   async function loadLink(name: RepositoryName, entry: Entry): Promise<Link | undefined> {
     const target = await readLink(paths.link(name, entry))
-    return target && { target, confirmedAtMs: await confirmations.read(name, entry, target) }
+    if (!target) return undefined
+    const confirmedAtMs = await confirmations.read(name, entry, target)
+    const expired = confirmedAtMs !== undefined && confirmedAtMs <= (await expiries.read(name))
+    return { target, confirmedAtMs: expired ? EXPIRED_AT_MS : confirmedAtMs }
   }
 
   async function loadTag(name: RepositoryName, tag: Tag): Promise<RememberedTag | undefined> {
@@ -143,13 +152,8 @@ export function createFsRepositoryIndex(
   }
 
   async function tagsThatName(name: RepositoryName, digest: Digest): Promise<Tag[]> {
-    const found: Tag[] = []
-    const names = await readdir(paths.entry(name, TAGS)).catch(ignoring('ENOENT', 'ENOTDIR'))
-    await forEachBounded(names ?? [], TAGS_READ_AT_ONCE, async (text) => {
-      const tag = parseTag(text)
-      if (tag && (await readLink(paths.tagLink(name, tag))) === digest) found.push(tag)
-    })
-    return found
+    const held = await tagsIn(paths.repository(name))
+    return held.filter((one) => one.digest === digest).map(({ tag }) => tag)
   }
 
   /** Both folders stand in every repository: 2.8 lists repositories by the one, 3 by the other. */
@@ -200,6 +204,27 @@ export function createFsRepositoryIndex(
       for (const tag of hiddenTags) tombstones.bury(tagKey(name, tag), removal)
       // The tags go first: a crash may leave a manifest without its tags, never a tag without its manifest.
       await hide(name, [...hiddenTags.map(tagEntry), linkEntry(kind, digest)])
+      forget()
+    })
+  }
+
+  async function expireLink(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<void> {
+    const key = linkKey(name, kind, digest)
+    const entry = linkEntry(kind, digest)
+    tombstones.bury(key)
+    const forget = () => links.delete(key)
+    await change(name, `expiring ${digest}`, forget, async () => {
+      const held = await loadLink(name, entry)
+      if (held?.confirmedAtMs !== undefined) await confirmations.expire(name, entry, held.target)
+      forget()
+    })
+  }
+
+  async function expireRepository(name: RepositoryName): Promise<void> {
+    const { atMs } = tombstones.bury(name)
+    const forget = () => forgetLinks(name)
+    await change(name, 'expiring every link', forget, async () => {
+      await expiries.write(name, atMs)
       forget()
     })
   }
@@ -315,6 +340,8 @@ export function createFsRepositoryIndex(
       ),
     putLink,
     hideLink,
+    expireLink,
+    expireRepository,
     tag: async (name, tag) => {
       const load = () => guard(`reading tag ${tag} in ${name}`, () => loadTag(name, tag))
       return (await tags.get(tagKey(name, tag), load))?.held
@@ -324,6 +351,10 @@ export function createFsRepositoryIndex(
     doubtTag,
     hideTag,
     identify,
+    rearrange: (name, doing, work) => {
+      const forget = () => forgetEverything(name)
+      return change(name, doing, forget, work).finally(forget)
+    },
     close: () => mutex.idle(),
   }
 }

@@ -1,20 +1,25 @@
 /**
- * Garbage collection while serving: what no link names and nothing hidden may need again goes, once it is a day old.
- * Any doubt keeps a blob, and an error while marking ends the run before the first blob is deleted. Never touches the
+ * Garbage collection while serving: what no link names, and nothing hidden or adopted may need, goes once it is a day
+ * old. Any doubt keeps a blob, and an error while marking ends the run before the first blob is deleted. Never touches the
  * fill's spools.
  */
-import type { Dirent } from 'node:fs'
-import { opendir, rm, stat, unlink } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, parseDigest } from '../oci/digest.ts'
+import { recordedDigests } from './adopted.ts'
 import { forEachBounded } from './bounded.ts'
-import { ignoring, isAbsent } from './durable-files.ts'
+import { ignoring } from './durable-files.ts'
 import type { FsBlobStore } from './fs-blob-store.ts'
 import { readLink } from './link-file.ts'
 import { LAYERS, MANIFESTS, type StorePaths } from './paths.ts'
+import { entriesOf, storedDigests } from './walk.ts'
 
 export interface GarbageOptions {
-  /** How long hidden content stays restorable, in milliseconds; default 168 h (`replication.deletegrace`). */
+  /**
+   * How long hidden content stays restorable, and adopted content that no link names yet stays here, in milliseconds;
+   * default 168 h (`replication.deletegrace`).
+   */
   readonly deleteGraceMs?: number | undefined
   /** Younger blobs and temporary files stay, in milliseconds; default 24 h. */
   readonly minAgeMs?: number | undefined
@@ -25,7 +30,7 @@ export interface GarbageOptions {
 
 export interface GarbageReport {
   readonly dryRun: boolean
-  /** Digests that links name, hidden ones included. */
+  /** Digests that links name, hidden ones included, or that were adopted within the grace. */
   readonly linkedDigests: number
   readonly keptBlobs: number
   readonly removedBlobs: number
@@ -66,7 +71,10 @@ export async function collectGarbage(
       ...(await namesBefore(paths.hidden, graceEndedMs)),
       ...(await namesBefore(paths.quarantine, graceEndedMs)),
     ]
-    if (!dryRun) for (const path of expired) await rm(path, { recursive: true, force: true })
+    const forgotten = await namesBefore(paths.adopted, graceEndedMs)
+    if (!dryRun) {
+      for (const path of [...expired, ...forgotten]) await rm(path, { recursive: true, force: true })
+    }
 
     const linked = new Set<Digest>()
     // Repositories before what is hidden: a link that is hidden meanwhile is met in one of them.
@@ -75,8 +83,13 @@ export async function collectGarbage(
       const path = join(paths.hidden, folder.name)
       if (!expired.includes(path)) await markRepositories(paths.hiddenRepositories(path), linked, signal)
     }
+    for await (const { name } of entriesOf(paths.adopted)) {
+      const path = join(paths.adopted, name)
+      if (forgotten.includes(path)) continue
+      for await (const digest of recordedDigests(path)) linked.add(digest)
+    }
 
-    await forEachBounded(storedDigests(paths), FILES_AT_ONCE, async (digest) => {
+    await forEachBounded(storedDigests(paths.blobs), FILES_AT_ONCE, async (digest) => {
       signal?.throwIfAborted()
       const stats = await stat(paths.blob(digest)).catch(ignoring('ENOENT', 'ENOTDIR'))
       const keep = linked.has(digest) || watch.touched(digest) || (stats && stats.mtimeMs >= oldMs)
@@ -137,26 +150,6 @@ async function markLink(path: string, linked: Set<Digest>): Promise<void> {
   if (target) linked.add(target)
 }
 
-async function* storedDigests(paths: StorePaths): AsyncGenerator<Digest> {
-  for (const algorithm of ['sha256', 'sha512']) {
-    for await (const prefix of entriesOf(join(paths.blobs, algorithm))) {
-      for await (const { name } of entriesOf(join(paths.blobs, algorithm, prefix.name))) {
-        const digest = name.startsWith(prefix.name) ? parseDigest(`${algorithm}:${name}`) : undefined
-        if (digest) yield digest
-      }
-    }
-  }
-}
-
-/** A folder's entries as they are read, so that a large one is never in memory whole; none when it is absent. */
-async function* entriesOf(folder: string): AsyncGenerator<Dirent> {
-  try {
-    for await (const entry of await opendir(folder)) yield entry
-  } catch (error) {
-    if (!isAbsent(error)) throw error
-  }
-}
-
 /** Paths of what is named `<epoch milliseconds>-…` with a time before `beforeMs`; other names stay. */
 async function namesBefore(folder: string, beforeMs: number): Promise<string[]> {
   const found: string[] = []
@@ -172,9 +165,14 @@ async function removeOldFiles(folder: string, beforeMs: number, dryRun: boolean)
   for await (const { name } of entriesOf(folder)) {
     const path = join(folder, name)
     const stats = await stat(path).catch(ignoring('ENOENT'))
-    if (!stats?.isFile() || stats.mtimeMs >= beforeMs) continue
+    if (!stats?.isFile() || lastUsedMs(stats) >= beforeMs) continue
     if (!dryRun) await unlink(path).catch(ignoring('ENOENT'))
     removed += 1
   }
   return removed
+}
+
+/** A file with another name is an adopted folder's, as old as that; its inode changed when it got this name. */
+function lastUsedMs({ nlink, mtimeMs, ctimeMs }: Stats): number {
+  return nlink > 1 ? Math.max(mtimeMs, ctimeMs) : mtimeMs
 }

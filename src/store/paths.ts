@@ -30,6 +30,36 @@ export function tagEntry(tag: Tag): Entry {
   return `${TAGS}/${tag}` as Entry
 }
 
+/** Where the link of a link's entry lies in a repository's folder, wherever that folder is (here, or hidden). */
+export function linkIn(repositoryFolder: string, entry: Entry): string {
+  return join(repositoryFolder, entry, LINK)
+}
+
+/** A tag's current link. */
+export function tagLinkIn(repositoryFolder: string, tag: Tag): string {
+  return join(repositoryFolder, tagEntry(tag), 'current', LINK)
+}
+
+/** A tag's history, as Distribution keeps it: `<algorithm>/<hex>/link` of every manifest it ever named. */
+export function tagIndexIn(repositoryFolder: string, tag: Tag): string {
+  return join(repositoryFolder, tagEntry(tag), 'index')
+}
+
+export function tagIndexLinkIn(repositoryFolder: string, tag: Tag, digest: Digest): string {
+  return join(tagIndexIn(repositoryFolder, tag), algorithmOf(digest), hexOf(digest), LINK)
+}
+
+/** Where a blob lies in a `blobs/` folder, wherever that folder is (here, or in a folder that is adopted). */
+export function blobIn(blobsFolder: string, digest: Digest): string {
+  const hex = hexOf(digest)
+  return join(blobsFolder, algorithmOf(digest), hex.slice(0, 2), hex, 'data')
+}
+
+/** The `blobs/` folder of a registry's root directory. */
+export function blobsUnder(root: string): string {
+  return join(root, V2, 'blobs')
+}
+
 export interface StorePaths {
   readonly root: string
   /** `filesystem-in-use`: without it GitLab's registry takes the tree for a fresh installation. */
@@ -47,6 +77,8 @@ export interface StorePaths {
   readonly hidden: string
   readonly projects: string
   readonly quarantine: string
+  /** Records of which blobs came from adopted folders, until links name them. */
+  readonly adopted: string
   blob(digest: Digest): string
   repository(name: RepositoryName): string
   /** Where an entry's link lies; a tag's is its current one. */
@@ -62,15 +94,19 @@ export interface StorePaths {
   /** `repositories/` inside a hidden folder. */
   hiddenRepositories(folder: string): string
   project(name: RepositoryName): string
+  /** Since when no confirmation of the repository's links counts any longer. */
+  expiry(name: RepositoryName): string
+  /** When the repository was last known to be here whole. */
+  complete(name: RepositoryName): string
 }
 
 export function createStorePaths(root: string): StorePaths {
   const own = join(root, 'geo-registry')
-  const blobs = join(root, V2, 'blobs')
+  const blobs = blobsUnder(root)
   const repositories = join(root, V2, 'repositories')
   const confirmations = join(own, 'confirmations')
   const projects = join(own, 'projects')
-  const entryPath = (name: RepositoryName, entry: Entry) => join(repositories, name, entry)
+  const repository = (name: RepositoryName) => join(repositories, name)
   return {
     root,
     inUseMarker: join(root, 'docker/registry/lockfiles/filesystem-in-use'),
@@ -83,19 +119,18 @@ export function createStorePaths(root: string): StorePaths {
     hidden: join(own, 'hidden'),
     projects,
     quarantine: join(own, 'quarantine'),
-    blob: (digest) => {
-      const hex = hexOf(digest)
-      return join(blobs, algorithmOf(digest), hex.slice(0, 2), hex, 'data')
-    },
-    repository: (name) => join(repositories, name),
-    link: (name, entry) => join(entryPath(name, entry), LINK),
-    tagLink: (name, tag) => join(entryPath(name, tagEntry(tag)), 'current', LINK),
-    tagIndexLink: (name, tag, digest) =>
-      join(entryPath(name, tagEntry(tag)), 'index', algorithmOf(digest), hexOf(digest), LINK),
-    entry: entryPath,
+    adopted: join(own, 'adopted'),
+    blob: (digest) => blobIn(blobs, digest),
+    repository,
+    link: (name, entry) => linkIn(repository(name), entry),
+    tagLink: (name, tag) => tagLinkIn(repository(name), tag),
+    tagIndexLink: (name, tag, digest) => tagIndexLinkIn(repository(name), tag, digest),
+    entry: (name, entry) => join(repository(name), entry),
     confirmation: (name, entry) => join(confirmations, name, entry),
     hiddenEntry: (folder, name, entry) => join(folder, V2, 'repositories', name, entry),
     hiddenRepositories: (folder) => join(folder, V2, 'repositories'),
     project: (name) => join(projects, name, '_project'),
+    expiry: (name) => join(confirmations, name, '_expired'),
+    complete: (name) => join(own, 'complete', name, '_complete'),
   }
 }

@@ -42,6 +42,11 @@ export interface RepositoryIndex {
   /** Hides a link (and, for a manifest, every tag that points at it), restorable; durable when it resolves. */
   hideLink(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<void>
 
+  /** A link counts as past `digests.recheck` from now on (a delete was heard of); an outage still serves it. Durable. */
+  expireLink(name: RepositoryName, kind: LinkKind, digest: Digest): Promise<void>
+  /** The same of every link of the repository, and of nothing under it. Durable. */
+  expireRepository(name: RepositoryName): Promise<void>
+
   tag(name: RepositoryName, tag: Tag): Promise<HeldTag | undefined>
   /** Sets a tag to a digest whose manifest link is here; durable when it resolves. False as for `putLink`. */
   putTag(name: RepositoryName, tag: Tag, digest: Digest, mark: Mark): Promise<boolean>

@@ -7,8 +7,10 @@ import type { BlobStore } from './blob-store.ts'
 import { createDurableFiles, ignoring } from './durable-files.ts'
 import { createGuard } from './failures.ts'
 import { createFsBlobStore } from './fs-blob-store.ts'
+import { createFsHoldings } from './fs-holdings.ts'
 import { createFsRepositoryIndex } from './fs-repository-index.ts'
 import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage.ts'
+import type { Holdings } from './holdings.ts'
 import { createStorePaths, type StorePaths } from './paths.ts'
 import type { RepositoryIndex } from './repository-index.ts'
 
@@ -36,6 +38,7 @@ export interface StoreDeps {
 export interface Store {
   readonly blobs: BlobStore
   readonly index: RepositoryIndex
+  readonly holdings: Holdings
   readonly paths: StorePaths
   /** Throws when a collection is running already, and what the filesystem throws. */
   collectGarbage(options?: GarbageOptions): Promise<GarbageReport>
@@ -64,10 +67,12 @@ export async function openStore(
   const guard = createGuard(metrics)
   const blobs = createFsBlobStore({ paths, files, guard, log, metrics }, options)
   const index = createFsRepositoryIndex({ paths, files, blobs, guard, log }, options)
+  const holdings = createFsHoldings({ paths, files, blobs, index, guard }, options)
   let collecting = false
   return {
     blobs,
     index,
+    holdings,
     paths,
     collectGarbage: async (garbageOptions) => {
       if (collecting) throw new Error('a garbage collection is running already: wait for it to end')
@@ -79,6 +84,7 @@ export async function openStore(
       }
     },
     close: async () => {
+      await holdings.close()
       await index.close()
       await blobs.close()
     },

@@ -81,6 +81,38 @@ describe('a tag', () => {
     expect(freshness.endWrite(deletion).size).toBe(0)
   })
 
+  it('loses its confirmation, and every answer on its way, by an event that names it or its repository', () => {
+    const freshness = at({ value: 0 }, 1000)
+    const confirmAll = () => {
+      for (const name of NAMES) for (const tag of TAGS) freshness.confirm(freshness.observe(name, tag), OLD)
+    }
+    const held = (name: RepositoryName) => TAGS.map((tag) => freshness.confirmed(name, tag))
+
+    confirmAll()
+    const asked = freshness.observe(NAME, TAG)
+    freshness.renew(NAME, [TAG])
+    expect(held(NAME)).toEqual([undefined, OLD, OLD])
+    expect([freshness.stands(asked), freshness.confirm(asked, OLD)]).toEqual([false, false])
+
+    confirmAll()
+    const otherAsked = freshness.observe(NAME, OTHER_TAG)
+    freshness.renew(NAME, [])
+    expect(held(NAME)).toEqual([undefined, undefined, undefined])
+    expect([freshness.stands(otherAsked), freshness.confirm(otherAsked, OLD)]).toEqual([false, false])
+    expect(held(OTHER_NAME)).toEqual([OLD, OLD, OLD])
+  })
+
+  it('is still confirmed by the 201 of its own push when the event of that push came before the answer', () => {
+    const freshness = at({ value: 0 }, 1000)
+    const write = freshness.beginWrite(NAME, [TAG])
+    freshness.renew(NAME, [TAG])
+
+    const [own] = [...freshness.endWrite(write).values()]
+
+    expect(own && freshness.confirm(own, NEW)).toBe(true)
+    expect(freshness.confirmed(NAME, TAG)).toBe(NEW)
+  })
+
   it('keeps the answer that was asked for later when an earlier one comes in last', () => {
     const now = { value: 0 }
     const freshness = at(now, 1000)
@@ -124,6 +156,7 @@ type Step =
   | { readonly do: 'confirm'; readonly which: number; readonly digest: number }
   | { readonly do: 'begin'; readonly name: number; readonly tags: number[] }
   | { readonly do: 'end'; readonly which: number; readonly digest: number }
+  | { readonly do: 'event'; readonly name: number; readonly tags: number[] }
   | { readonly do: 'wait'; readonly ms: number }
 
 const index = fc.nat({ max: 20 })
@@ -132,6 +165,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('confirm' as const), which: index, digest: index }),
   fc.record({ do: fc.constant('begin' as const), name: index, tags: fc.array(index, { maxLength: 2 }) }),
   fc.record({ do: fc.constant('end' as const), which: index, digest: index }),
+  fc.record({ do: fc.constant('event' as const), name: index, tags: fc.array(index, { maxLength: 2 }) }),
   fc.record({ do: fc.constant('wait' as const), ms: fc.nat({ max: 60 }) }),
 )
 
@@ -208,6 +242,12 @@ function run(steps: readonly Step[], maxEntries: number, exact: boolean): void {
       writes.push({ write: freshness.beginWrite(name, tags), name, tags, alone })
       log.push({ event: 'write', name, tags })
     }
+    if (each.do === 'event') {
+      const name = pick(NAMES, each.name) ?? NAME
+      const tags = each.tags.map((tag) => pick(TAGS, tag) ?? TAG)
+      freshness.renew(name, tags)
+      log.push({ event: 'write', name, tags })
+    }
     if (each.do === 'end') {
       const ended = pick(writes, each.which)
       if (!ended) continue
@@ -230,7 +270,7 @@ function run(steps: readonly Step[], maxEntries: number, exact: boolean): void {
   }
 }
 
-describe('any history of questions, answers, pushes and deletes', () => {
+describe('any history of questions, answers, pushes, deletes and events', () => {
   it('confirms exactly what the law confirms', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => run(steps, 1000, true)),

@@ -43,6 +43,8 @@ describe('a store after a power cut', () => {
     expect(said.filter((what) => what === 'tag')).toHaveLength(ROUNDS)
     expect(said.filter((what) => what === 'hide')).toHaveLength(ROUNDS / 4)
     expect(said.filter((what) => what === 'doubt')).toHaveLength(ROUNDS / 4)
+    expect(said.filter((what) => what === 'expire')).toHaveLength(ROUNDS / 4)
+    expect(said.filter((what) => what === 'drop')).toHaveLength(ROUNDS / 4)
   })
 
   it.each([
@@ -123,6 +125,30 @@ describe('a store after a power cut', () => {
       looked += gone.length
     }
     for (const writeBackEvery of [1, 2, 3, 5, 7, 11, 13, Infinity]) replay(look, writeBackEvery)
+    expect(looked).toBeGreaterThan(ROUNDS)
+  })
+
+  it('never finds a fresh confirmation of what was expired, nor a mark of completeness that was dropped', () => {
+    let looked = 0
+    const expired = new Set<Digest>()
+    const look = (disk: DiskModel, call: RecordedCall) => {
+      if (call.kind !== 'said') return
+      const [what = '', text = ''] = call.line.split(' ')
+      const digest = parseDigest(text)
+      if (what === 'expire' && digest) expired.add(digest)
+      for (const survival of ['seen', 'synced'] as const) {
+        const found = new Map(disk.afterPowerCut(() => survival).map((file) => [file.path, file.text]))
+        for (const one of expired) {
+          expect(found.get(paths.confirmation(name, linkEntry('manifest', one))), call.line).toBe(`${one} 1`)
+          looked += 1
+        }
+        if (what === 'drop') expect(found.has(paths.complete(name)), call.line).toBe(false)
+      }
+    }
+    for (const writeBackEvery of [1, 2, 3, 5, 7, Infinity]) {
+      expired.clear()
+      replay(look, writeBackEvery)
+    }
     expect(looked).toBeGreaterThan(ROUNDS)
   })
 

@@ -201,6 +201,32 @@ describe('the repository index on a filesystem', () => {
     expect(got).toEqual(put)
   })
 
+  it('takes a link for expired that was confirmed in the very millisecond of the expiry', async () => {
+    await using fixture = await storeFixture({ now: () => 1_700_000_000_000 })
+    const digest = await putManifest(fixture.store, name, 'm')
+
+    await fixture.store.index.expireRepository(name)
+
+    const { index } = await fixture.reopen()
+    expect(await index.link(name, 'manifest', digest)).toEqual({ target: digest, confirmedAtMs: 1 })
+  })
+
+  it('takes a damaged record of an expiry for none, and keeps the latest of several', async () => {
+    let clockMs = 1_700_000_000_000
+    await using fixture = await storeFixture({ now: () => clockMs })
+    const { paths } = fixture.store
+    const digest = await putManifest(fixture.store, name, 'm')
+    for (const content of ['', 'soon', '-5', '9'.repeat(300)]) {
+      await writeFile(paths.expiry(name), content)
+      const { index } = await fixture.reopen()
+      expect(await index.link(name, 'manifest', digest)).toMatchObject({ confirmedAtMs: clockMs })
+    }
+    await fixture.store.index.expireRepository(name)
+    clockMs -= 10
+    await (await fixture.reopen()).index.expireRepository(name)
+    expect(await readFile(paths.expiry(name), 'utf8')).toBe('1700000000000')
+  })
+
   it('writes the renewed confirmation of a tag at most once a minute', async () => {
     let clockMs = 1_700_000_000_000
     await using fixture = await storeFixture({ now: () => clockMs })

@@ -1,8 +1,9 @@
-import { mkdir, readdir, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
 import type { Digest } from '../../src/oci/digest.ts'
+import { openAdoptionRecord } from '../../src/store/adopted.ts'
 import { createDurableFiles } from '../../src/store/durable-files.ts'
 import { createGuard } from '../../src/store/failures.ts'
 import { createFsBlobStore } from '../../src/store/fs-blob-store.ts'
@@ -150,6 +151,58 @@ describe('garbage collection', () => {
     expect(await Promise.all(asked)).toEqual(digests.map(() => [true, undefined]))
     watch.end()
     await blobs.close()
+  })
+
+  it('never takes what was pinned when it began, though it is let go of meanwhile', async () => {
+    await using fixture = await dayOldFixture()
+    const { paths } = fixture.store
+    const files = createDurableFiles(paths.root, paths.incoming)
+    const deps = { paths, files, guard: createGuard(fixture.metrics), metrics: fixture.metrics }
+    const blobs = createFsBlobStore({ ...deps, log: pino({ level: 'silent' }) })
+    const digest = await putBlob({ blobs }, 'being linked')
+    const unpin = blobs.pin(digest)
+
+    const watch = blobs.watch()
+    unpin()
+
+    expect(await watch.remove(digest)).toBe(false)
+    expect(await blobs.stat(digest)).toBe(12)
+    watch.end()
+    await blobs.close()
+  })
+
+  it('keeps what was adopted for the grace, however old its file is, and then what a link names', async () => {
+    let clockMs = Date.now()
+    await using fixture = await storeFixture({ now: () => clockMs })
+    const { store } = fixture
+    const [linked, loose] = [await putBlob(store, 'linked'), await putBlob(store, 'loose')]
+    await using record = await openAdoptionRecord(store.paths, () => clockMs)
+    for (const digest of [linked, loose]) await record.add(digest)
+    await store.index.putLink(name, 'layer', linked, store.index.mark())
+
+    clockMs += 167 * HOUR_MS
+    expect(await store.collectGarbage()).toMatchObject({ removedBlobs: 0, linkedDigests: 2 })
+
+    clockMs += 2 * HOUR_MS
+    expect(await store.collectGarbage({ dryRun: true })).toMatchObject({ removedBlobs: 1 })
+    expect(await store.collectGarbage()).toMatchObject({ removedBlobs: 1, removedHidden: 0 })
+    expect(await present(fixture, [linked, loose])).toEqual([true, false])
+    expect(await readdir(store.paths.adopted)).toEqual([])
+  })
+
+  it('keeps a temporary file that is as old as the folder it is linked from, while that is young here', async () => {
+    await using fixture = await storeFixture()
+    const { store } = fixture
+    const yesterday = new Date(Date.now() - 25 * HOUR_MS)
+    const original = join(fixture.root, 'original')
+    await writeFile(original, 'a blob of an adopted folder')
+    await utimes(original, yesterday, yesterday)
+    await link(original, join(store.paths.incoming, 'being-adopted'))
+
+    expect(await store.collectGarbage()).toMatchObject({ removedTemporaryFiles: 0 })
+
+    await rm(original)
+    expect(await store.collectGarbage()).toMatchObject({ removedTemporaryFiles: 1 })
   })
 
   it('does not run twice at once, and runs again afterwards', async () => {

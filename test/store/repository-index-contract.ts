@@ -1,5 +1,7 @@
 /** What every repository index owes its callers: links, tags, and the primary's word for each. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Digest } from '../../src/oci/digest.ts'
+import { EXPIRED_AT_MS } from '../../src/store/expiries.ts'
 import type { Store } from '../../src/store/store.ts'
 import { nameOf, putBlob, putManifest, tagOf } from './store-fixture.ts'
 
@@ -77,6 +79,101 @@ export function repositoryIndexContract(make: () => Promise<RepositoryIndexSubje
       expect(await subject.index.putLink(name, 'layer', digest, before)).toBe(false)
       expect(await subject.index.putLink(nameOf('team/other'), 'layer', digest, before)).toBe(true)
       expect(await subject.index.putLink(name, 'manifest', digest, before)).toBe(true)
+    })
+  })
+
+  describe('links that expire', () => {
+    const expired = (target: Digest) => ({ target, confirmedAtMs: EXPIRED_AT_MS })
+
+    it('stay confirmed, longer ago than any recheck, until the primary says yes again', async () => {
+      const digest = await putBlob(subject, 'deleted there')
+      const other = await putBlob(subject, 'other')
+      const mark = subject.index.mark()
+      for (const one of [digest, other]) await subject.index.putLink(name, 'layer', one, mark)
+      await subject.index.putLink(name, 'manifest', digest, mark)
+
+      await subject.index.expireLink(name, 'layer', digest)
+
+      const confirmed = { target: other, confirmedAtMs: mark.atMs }
+      for (const { index } of [subject, await subject.reopen()]) {
+        expect(await index.link(name, 'layer', digest)).toEqual(expired(digest))
+        expect(await index.link(name, 'layer', other)).toEqual(confirmed)
+        expect(await index.link(name, 'manifest', digest)).toEqual({ ...confirmed, target: digest })
+      }
+      const { index } = await subject.reopen()
+      const after = index.mark()
+      expect(await index.putLink(name, 'layer', digest, after)).toBe(true)
+      const again = { target: digest, confirmedAtMs: after.atMs }
+      expect(await index.link(name, 'layer', digest)).toEqual(again)
+      expect(await (await subject.reopen()).index.link(name, 'layer', digest)).toEqual(again)
+    })
+
+    it('are not renewed, nor made, by an answer to a request that was sent before', async () => {
+      const [held, absent] = [await putBlob(subject, 'held'), await putBlob(subject, 'absent')]
+      await subject.index.putLink(name, 'layer', held, subject.index.mark())
+      const before = subject.index.mark()
+
+      for (const one of [held, absent]) await subject.index.expireLink(name, 'layer', one)
+
+      expect(subject.index.stands(name, 'layer', held, before)).toBe(false)
+      for (const one of [held, absent]) {
+        expect(await subject.index.putLink(name, 'layer', one, before)).toBe(false)
+      }
+      expect(await subject.index.link(name, 'layer', held)).toEqual(expired(held))
+      expect(await subject.index.link(name, 'layer', absent)).toBeUndefined()
+    })
+
+    it('are not confirmed by it when the primary never confirmed them', async () => {
+      const digest = await putBlob(subject, 'not linked')
+
+      await subject.index.expireLink(name, 'layer', digest)
+      await subject.index.expireRepository(name)
+
+      expect(await subject.index.link(name, 'layer', digest)).toBeUndefined()
+    })
+
+    it('expire all at once with their repository, and no other’s, below it neither', async () => {
+      const digest = await putBlob(subject, 'm')
+      const others = [nameOf('team'), nameOf('team/app/inside'), nameOf('team/app-2')]
+      const before = subject.index.mark()
+      for (const one of [name, ...others]) {
+        await subject.index.putLink(one, 'manifest', digest, before)
+        await subject.index.putLink(one, 'layer', digest, before)
+      }
+      await subject.index.putTag(name, latest, digest, before)
+
+      await subject.index.expireRepository(name)
+
+      for (const { index } of [subject, await subject.reopen()]) {
+        expect(await index.link(name, 'manifest', digest)).toEqual(expired(digest))
+        expect(await index.link(name, 'layer', digest)).toEqual(expired(digest))
+        expect(await index.tag(name, latest)).toEqual({ digest, confirmedAtMs: before.atMs })
+        for (const other of others) {
+          expect(await index.link(other, 'layer', digest)).toEqual({
+            target: digest,
+            confirmedAtMs: before.atMs,
+          })
+        }
+      }
+    })
+
+    it('of a repository are renewed one by one by what is asked afterwards, and by nothing older', async () => {
+      const [renewed, left] = [await putBlob(subject, 'renewed'), await putBlob(subject, 'left')]
+      const before = subject.index.mark()
+      for (const one of [renewed, left]) await subject.index.putLink(name, 'layer', one, before)
+      await subject.index.expireRepository(name)
+
+      expect(await subject.index.putLink(name, 'layer', renewed, before)).toBe(false)
+      const after = { ...subject.index.mark(), atMs: Date.now() + 1000 }
+      expect(await subject.index.putLink(name, 'layer', renewed, after)).toBe(true)
+
+      for (const { index } of [subject, await subject.reopen()]) {
+        expect(await index.link(name, 'layer', renewed)).toEqual({
+          target: renewed,
+          confirmedAtMs: after.atMs,
+        })
+        expect(await index.link(name, 'layer', left)).toEqual(expired(left))
+      }
     })
   })
 

@@ -75,3 +75,10 @@ export async function putManifest(
   if (tag) await store.index.putTag(name, tag, digest, store.index.mark())
   return digest
 }
+
+/** A short listing, whole. */
+export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const collected: T[] = []
+  for await (const item of items) collected.push(item)
+  return collected
+}

@@ -1,6 +1,7 @@
 /**
  * A process of its own that changes a store as fast as it can and says on standard output, one line each, what has
- * resolved: `tag <tag> <digest>`, `blob <digest>`, `hide <tag> <digest>`, `doubt <tag>`. Made to be killed or traced. With
+ * resolved: `tag <tag> <digest>`, `blob <digest>`, `hide <tag> <digest>`, `doubt <tag>`,
+ * `expire <digest>` (of a manifest), `drop` (of the mark of completeness). Made to be killed or traced. With
  * an end, it also plays another registry that syncs nothing, and says so before: `foreign <digest>`.
  * Arguments: folder, seed, and after how many rounds to end (default: never).
  */
@@ -20,7 +21,7 @@ const store = await openStore(
   { minFreeFraction: 0 },
   { log: pino({ level: 'silent' }), metrics: createMetrics() },
 )
-const { blobs, index } = store
+const { blobs, index, holdings } = store
 const name = nameOf('team/app')
 
 for (let round = 0; round < Number(rounds); round++) {
@@ -66,6 +67,13 @@ async function tagAndHide(round: number): Promise<void> {
   if (round % 4 === 1) {
     await index.doubtTag(name, tag)
     say(`doubt ${tag}`)
+  }
+  if (round % 4 === 3) {
+    await index.expireLink(name, 'manifest', digest)
+    say(`expire ${digest}`)
+    await holdings.markComplete(name, Date.now())
+    await holdings.dropComplete(name)
+    say('drop')
   }
   if (round % 4 === 2) {
     await index.hideLink(name, 'manifest', digest)

@@ -1,0 +1,50 @@
+/** What this site holds, read from Distribution's folders; a change of it goes through the repository's own queue. */
+import { stat } from 'node:fs/promises'
+import { createCompleteness } from './completeness.ts'
+import { ignoring } from './durable-files.ts'
+import type { Guard } from './failures.ts'
+import { createHidden, type HiddenDeps } from './hidden.ts'
+import type { Holdings } from './holdings.ts'
+import { linksIn, repositoriesIn, storedDigests, tagsIn } from './walk.ts'
+
+export interface FsHoldingsDeps extends HiddenDeps {
+  readonly guard: Guard
+}
+
+export interface FsHoldings extends Holdings {
+  /** Resolves when what was begun has ended; `restore` ends with the index. */
+  close(): Promise<void>
+}
+
+export interface FsHoldingsOptions {
+  /** Wall clock in milliseconds; default `Date.now`. */
+  readonly now?: (() => number) | undefined
+}
+
+/** Its listings throw what the filesystem throws, everything else `StoreError`. */
+export function createFsHoldings(deps: FsHoldingsDeps, options: FsHoldingsOptions = {}): FsHoldings {
+  const { paths, files, guard } = deps
+  const completeness = createCompleteness(paths, files, options.now ?? Date.now)
+  return {
+    repositories: (signal, under) => repositoriesIn(paths.repositories, signal, under),
+    tags: (name) =>
+      guard(`listing the tags of ${name}`, async () =>
+        (await tagsIn(paths.repository(name))).map(({ tag }) => tag),
+      ),
+    links: (name, kind) =>
+      guard(`listing the ${kind} links of ${name}`, () => linksIn(paths.repository(name), kind)),
+    async *blobs(after, signal) {
+      for await (const digest of storedDigests(paths.blobs, after)) {
+        signal?.throwIfAborted()
+        const stats = await stat(paths.blob(digest)).catch(ignoring('ENOENT', 'ENOTDIR'))
+        if (stats?.isFile()) yield digest
+      }
+    },
+    ...createHidden(deps),
+    completeSince: (name) => guard(`reading the mark of ${name}`, () => completeness.completeSince(name)),
+    markComplete: (name, atMs) =>
+      guard(`marking ${name} complete`, () => completeness.markComplete(name, atMs)),
+    dropComplete: (name) => guard(`dropping the mark of ${name}`, () => completeness.dropComplete(name)),
+    close: completeness.close,
+  }
+}
