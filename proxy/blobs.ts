@@ -44,8 +44,9 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
 
   /** True when it was answered from the store. */
   async function fromStore(exchange: Exchange, { name, digest }: BlobRoute): Promise<boolean> {
-    const link = await index.link(name, 'layer', digest)
-    const blob = await blobs.open(link?.target ?? digest)
+    // Both at once: of a blob that is not here, each is a trip to the disk before the primary is asked.
+    const [link, named] = await Promise.all([index.link(name, 'layer', digest), blobs.open(digest)])
+    const blob = link && link.target !== digest ? await otherBlob(link.target, named) : named
     if (!blob) return false
     let sent: (() => void) | undefined
     try {
@@ -63,6 +64,12 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
       sent?.()
       blob.close()
     }
+  }
+
+  /** A sha512 push in Distribution's layout links the blob under its sha256. */
+  async function otherBlob(target: Digest, named: OpenBlob | undefined): Promise<OpenBlob | undefined> {
+    named?.close()
+    return await blobs.open(target)
   }
 
   async function fromPrimary(exchange: Exchange, route: BlobRoute): Promise<void> {

@@ -50,6 +50,22 @@ export class FillLimitError extends Error {
   override readonly name = 'FillLimitError'
 }
 
+export interface FetchOptions {
+  readonly credential: Credential
+  readonly signal: AbortSignal
+  /**
+   * Requests at a time for this blob, default 1; the next one is sent while another still has a little to go. Parts are
+   * never shorter than 8 MiB while as much is left.
+   */
+  readonly connections?: number | undefined
+  /**
+   * Told the size of what arrives of this blob while no client follows it; nothing more is read until it resolves. While
+   * a client follows, the flight goes at the client's speed and nobody is asked: the `signal` of who waits is then
+   * aborted. Rejects with that signal's reason only.
+   */
+  readonly pace?: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined
+}
+
 export interface Fill {
   /**
    * Joins or starts the flight of a blob that is not in the store, once the primary has confirmed that it belongs to
@@ -57,6 +73,12 @@ export interface Fill {
    * the `signal`'s reason.
    */
   follow(name: RepositoryName, digest: Digest, ask: FillAsk): Promise<FillOutcome>
+  /**
+   * Resolves when the whole blob is published, by this fetch or another's (law 7); joins the flight that runs. Throws
+   * `UpstreamError`, `StoreError` where it cannot be kept, `FillLimitError`, or the `signal`'s reason; the flight itself
+   * goes on as one whose clients have left.
+   */
+  fetch(name: RepositoryName, digest: Digest, options: FetchOptions): Promise<void>
   /** Flights under way, for `geo_registry_fills_in_flight` and limits. */
   readonly inFlight: number
 }

@@ -2,8 +2,8 @@
  * One blob on its way from the primary, owned by nobody who asked for it: it goes on when they leave. It decides what
  * is fetched next and as whom, shows followers what they may see, and publishes the blob once its digest is right.
  *
- * filling → verified → published; or it ends early, as `failed` (its followers get the error, and the spool can be
- * resumed unless its content is wrong) or `spool-lost` (the disk; its followers read on from the primary themselves).
+ * filling → verified → published; or it ends otherwise, as `failed` (its followers get the error, and the spool can be
+ * resumed unless its content is wrong) or `unkept` (the disk; its followers read on from the primary themselves).
  */
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -18,10 +18,12 @@ import { FLIGHT_BUFFER_BYTES } from './batch-writer.ts'
 import type { Callers } from './callers.ts'
 import { type FetchTarget, fetchClaim } from './fetcher.ts'
 import { createLatestBytes } from './latest-bytes.ts'
+import type { Pacing } from './pacing.ts'
 import { type Claim, createPlan } from './plan.ts'
 import { createPrefixDigest } from './prefix-digest.ts'
 import { publishBlob } from './publish.ts'
 import { WrongContentError } from './retry.ts'
+import { abortable } from './share.ts'
 import { type Spool, spoolError } from './spool.ts'
 import { createWaiters, type Waiter } from './waiters.ts'
 
@@ -35,6 +37,7 @@ export interface FlightDependencies {
 
 export interface FlightStart {
   readonly callers: Callers
+  readonly pacing: Pacing
   /** Repositories the primary confirmed the blob for, with the mark taken before it was asked; more may come. */
   readonly confirmed: ReadonlyMap<RepositoryName, Mark>
   readonly abort: AbortController
@@ -42,6 +45,8 @@ export interface FlightStart {
   readonly spool: Spool
   /** The answer that brings the lowest gap of the spool; undefined when it has none. */
   readonly opened: ArrivingBlob | undefined
+  /** How much of that gap it was asked for at most. */
+  readonly firstBytes: number
   /** The disk takes no more, or gives no more back. */
   readonly onSpoolLost: (error: StoreError) => void
   readonly pieceBytes: number
@@ -52,10 +57,10 @@ export interface Flight {
   /** Nobody can join any more. */
   readonly isOver: boolean
   /** Resolves when it is over and its work on the disk is done. */
-  readonly ended: Promise<void>
+  readonly ended: Promise<Ending>
   /** Whether a reader that begins at `position` gets its byte soon; if not, it better asks the primary itself. */
   reaches(position: number): boolean
-  /** There is one more to ask as. */
+  /** There is one more to ask as, or to read over several connections for. */
   proceed(): void
   /**
    * Reads what may be seen at the waiter's position, waiting for at least one byte; 0 behind the end. Undefined: the
@@ -66,13 +71,14 @@ export interface Flight {
   stop(): Promise<void>
 }
 
-type Ending =
-  | { readonly kind: 'published' | 'spool-lost' }
+export type Ending =
+  | { readonly kind: 'published' }
+  | { readonly kind: 'unkept'; readonly error: StoreError }
   | { readonly kind: 'failed'; readonly error: UpstreamError }
 
 export function createFlight(dependencies: FlightDependencies, start: FlightStart): Flight {
   const { upstream, metrics } = dependencies
-  const { spool, callers, confirmed, abort, pieceBytes } = start
+  const { spool, callers, pacing, confirmed, abort, pieceBytes } = start
   const { digest, sizeBytes } = spool
   const log = dependencies.log.child({ digest })
   const plan = createPlan(sizeBytes, spool.held, pieceBytes)
@@ -88,14 +94,14 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     },
   }
   const latest = createLatestBytes()
-  const { promise: ended, resolve: markEnded } = Promise.withResolvers<void>()
+  const { promise: ended, resolve: markEnded } = Promise.withResolvers<Ending>()
   let visibleEnd = Math.max(0, sizeBytes - HOLD_BACK_BYTES)
   let isVerified = false
   let ending: Ending | undefined
 
   const prefix = createPrefixDigest(spool)
   void prefix.whole.then(judge, lose)
-  if (start.opened) launch(plan.next(limitBytes(callers, pieceBytes)), start.opened)
+  if (start.opened) launch(plan.next(start.firstBytes, 1), start.opened)
   proceed()
 
   async function ask(startByte: number, endByte: number): Promise<ArrivingBlob | undefined> {
@@ -129,6 +135,9 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     latest.keep(position, chunks)
     waiters.wake(position, Math.min(end, visibleEnd))
     proceed()
+    const pause = pacing.arrived(end - position)
+    // Once the flight is over nothing more is read, so nothing has to wait.
+    if (pause !== undefined) await abortable(pause, abort.signal).catch(() => undefined)
   }
 
   function launch(claim: Claim | undefined, opened?: ArrivingBlob): void {
@@ -149,7 +158,9 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     if (ending || spool.held.runEnd(0) === sizeBytes) return
     if (callers.choose()) {
       const limit = limitBytes(callers, pieceBytes)
-      for (let claim = plan.next(limit); claim; claim = plan.next(limit)) launch(claim)
+      const { connections } = pacing
+      for (let claim = plan.next(limit, connections); claim; claim = plan.next(limit, connections))
+        launch(claim)
     } else if (fetches.size === 0) {
       void fail(
         callers.refusal ?? new UpstreamError('aborted', `blob ${digest}: nobody is left to fetch it for`),
@@ -158,7 +169,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
   }
 
   function lookAhead({ position, endByte }: Waiter): void {
-    if (!ending && callers.choose()) launch(plan.ahead(position, endByte))
+    if (!ending && callers.choose()) launch(plan.ahead(position, endByte, pacing.connections))
   }
 
   async function judge(actual: Digest): Promise<void> {
@@ -167,9 +178,9 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     isVerified = true
     visibleEnd = sizeBytes
     waiters.wakeAll()
-    const isKept = await publishBlob({ ...dependencies, log }, spool.path, digest, confirmed)
-    if (!isKept) metrics.fillFailures.inc({ reason: 'store' })
-    return conclude({ kind: 'published' })
+    const error = await publishBlob({ ...dependencies, log }, spool.path, digest, confirmed)
+    if (error) metrics.fillFailures.inc({ reason: 'store' })
+    return conclude(error ? { kind: 'unkept', error } : { kind: 'published' })
   }
 
   async function fail(error: UpstreamError): Promise<void> {
@@ -186,7 +197,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     const error = spoolError(`fill of ${digest}`, cause)
     metrics.fillFailures.inc({ reason: error.kind })
     start.onSpoolLost(error)
-    return conclude({ kind: 'spool-lost' })
+    return conclude({ kind: 'unkept', error })
   }
 
   async function conclude(as: Ending): Promise<void> {
@@ -203,7 +214,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
       log.error({ error }, 'spool could not be put away: it is removed at the next start')
     }
     spool.release()
-    markEnded()
+    markEnded(as)
   }
 
   return {

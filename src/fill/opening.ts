@@ -19,6 +19,8 @@ export interface Opening {
 
 export interface OpeningAsk {
   readonly digest: Digest
+  /** Whether an interrupted flight may have left a spool of it. */
+  readonly isKept: boolean
   readonly caller: Caller
   /** How much the request may ask for. */
   readonly limitBytes: number
@@ -35,7 +37,7 @@ interface OpeningDependencies {
  * body. Throws `UpstreamError`; `StoreError` when no spool can be made.
  */
 export async function openSpool(dependencies: OpeningDependencies, ask: OpeningAsk): Promise<Opening> {
-  const kept = await dependencies.spools.resume(ask.digest)
+  const kept = ask.isKept ? await dependencies.spools.resume(ask.digest) : undefined
   if (!kept) return beginSpool(dependencies, ask)
   try {
     return await resumeSpool(dependencies.upstream, ask, kept)

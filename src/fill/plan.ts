@@ -18,8 +18,16 @@ export const PIECE_BYTES: number = 32 * 1024 * 1024
  */
 const LEAD = 1 / 4
 
-/** Requests of one flight at a time. The lowest gap always gets one, so that ranges ahead never starve the whole. */
+/**
+ * Requests of one flight at a time, as many more as there are connections beyond the first. The lowest gap always gets
+ * one, so that ranges ahead never starve the whole.
+ */
 export const MAX_FETCHES = 4
+
+/** The shortest part worth a connection of its own when a blob is read over several; 8 MiB. */
+export function partBytes(pieceBytes: number): number {
+  return Math.ceil(pieceBytes * LEAD)
+}
 
 /** The bytes one request is to bring. */
 export interface Claim {
@@ -29,10 +37,13 @@ export interface Claim {
 }
 
 export interface Plan {
-  /** Claims the lowest gap, up to `limitBytes` of it, when it is time to ask for it. */
-  next(limitBytes: number): Claim | undefined
+  /**
+   * Claims the lowest gap, up to `limitBytes` of it, when it is time to ask for it: while fewer than `connections` are
+   * busy with it, default 1. A connection with little to go is not.
+   */
+  next(limitBytes: number, connections?: number): Claim | undefined
   /** Claims for a reader who waits at `position` and wants no byte from `endByte` on, when it would wait too long. */
-  ahead(position: number, endByte: number): Claim | undefined
+  ahead(position: number, endByte: number, connections?: number): Claim | undefined
   /** A body brings more than was asked (a primary that ignores ranges): the claim grows by what nobody else brings. */
   widen(claim: Claim, startByte: number, endByte: number): void
   /** Whether a reader at `position` gets its byte within about a piece. Not so deep inside one open-ended request. */
@@ -65,19 +76,37 @@ export function createPlan(sizeBytes: number, held: Segments, pieceBytes: number
     return [...claims].filter((item) => item.kind === kind)
   }
 
+  /** What is left when the `connections - 1` that have most to do are not counted. */
+  function dueBytes(running: readonly Claim[], connections: number): number {
+    const leastLast = running.map(({ wanted }) => wanted.bytes).sort((one, other) => other - one)
+    return leastLast.slice(connections - 1).reduce((sum, bytes) => sum + bytes, 0)
+  }
+
+  /** Shorter towards the end, so that the connections finish together; what is left behind it is worth one too. */
+  function shareBytes(limitBytes: number, connections: number): number {
+    if (connections === 1 || limitBytes === Number.POSITIVE_INFINITY) return limitBytes
+    const leastBytes = partBytes(pieceBytes)
+    const start = taken.runEnd(0)
+    const gapBytes = Math.min(taken.gapEnd(start), sizeBytes) - start
+    const evenBytes = Math.ceil((sizeBytes - taken.bytes) / connections)
+    const bytes = Math.max(leastBytes, Math.min(evenBytes, limitBytes))
+    return gapBytes - bytes < leastBytes ? gapBytes : bytes
+  }
+
   return {
-    next(limitBytes) {
+    next(limitBytes, connections = 1) {
       const running = ofKind('next')
-      if (running.length > 0 && claims.size >= MAX_FETCHES) return undefined
+      if (running.length > 0 && claims.size >= MAX_FETCHES - 1 + connections) return undefined
       if (rangesIgnored && claims.size > 0) return undefined
-      if (running.reduce((sum, item) => sum + item.wanted.bytes, 0) > leadBytes) return undefined
-      const gap = lowestGap(taken, sizeBytes, limitBytes)
+      if (dueBytes(running, connections) > leadBytes) return undefined
+      const gap = lowestGap(taken, sizeBytes, shareBytes(limitBytes, connections))
       return gap && claim('next', gap)
     },
 
-    ahead(position, endByte) {
+    ahead(position, endByte, connections = 1) {
       if (rangesIgnored || taken.has(position) || position >= sizeBytes) return undefined
-      if (claims.size >= MAX_FETCHES || ofKind('ahead').length >= MAX_FETCHES - 1) return undefined
+      if (claims.size >= MAX_FETCHES - 1 + connections || ofKind('ahead').length >= MAX_FETCHES - 1)
+        return undefined
       const gapStart = taken.gapStart(position)
       const start = position - gapStart > leadBytes ? position : gapStart
       const end = Math.min(start + pieceBytes, taken.gapEnd(position), sizeBytes, endByte)

@@ -2,8 +2,9 @@
 import type { Logger } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import type { BlobStore } from '../store/blob-store.ts'
+import type { BlobStore, StoreError } from '../store/blob-store.ts'
 import type { Mark, RepositoryIndex } from '../store/repository-index.ts'
+import { spoolError } from './spool.ts'
 
 export interface PublishDependencies {
   readonly blobs: BlobStore
@@ -12,15 +13,15 @@ export interface PublishDependencies {
 }
 
 /**
- * `confirmed` may grow while links are written. Whether the blob is here now; a store that fails is logged (and
- * counted, by the store), since the clients have what they asked for.
+ * `confirmed` may grow while links are written. Resolves with why the blob could not be kept, or undefined; a store that
+ * fails is logged (and counted, by the store), since the clients have what they asked for.
  */
 export async function publishBlob(
   { blobs, index, log }: PublishDependencies,
   path: string,
   digest: Digest,
   confirmed: ReadonlyMap<RepositoryName, Mark>,
-): Promise<boolean> {
+): Promise<StoreError | undefined> {
   const unpin = blobs.pin(digest)
   try {
     await blobs.publish(path, digest)
@@ -36,10 +37,11 @@ export async function publishBlob(
         )
       }
     }
-    return true
-  } catch (error) {
+    return undefined
+  } catch (cause) {
+    const error = spoolError(`publishing ${digest}`, cause)
     log.error({ error, digest }, 'blob could not be kept: the next read fetches it again')
-    return false
+    return error
   } finally {
     unpin()
   }

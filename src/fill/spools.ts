@@ -2,7 +2,7 @@
  * The folder of spools (`<root>/geo-registry/spools`), which the capture of pushes shares: only `<alg>-<hex>.data` and
  * `.json` are the fill's. A spool can be resumed for a day, also by another process after this one was killed.
  */
-import { mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
+import { access, mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { type Digest, parseDigest } from '../oci/digest.ts'
@@ -26,6 +26,8 @@ const MAP = z.object({
 export interface Spools {
   /** An empty spool, to be given its size; whatever lay in its place is gone. Throws `StoreError`. */
   create(digest: Digest): Promise<(sizeBytes: number) => Spool>
+  /** Whether there may be one to resume. */
+  isKept(digest: Digest): Promise<boolean>
   /** The spool an interrupted flight left, or undefined. */
   resume(digest: Digest): Promise<Spool | undefined>
   /** Removes what nobody can resume any more, except what `isInUse`. */
@@ -77,6 +79,13 @@ export async function openSpools(folder: string): Promise<Spools> {
         throw spoolError(`spool of ${digest}`, error)
       }
     },
+
+    // What else is wrong with it, `resume` finds out.
+    isKept: (digest) =>
+      access(pathsOf(digest).mapPath).then(
+        () => true,
+        (error: unknown) => !isAbsent(error),
+      ),
 
     async resume(digest) {
       const paths = pathsOf(digest)

@@ -1,5 +1,6 @@
 /** A disk that takes no more: nothing is kept, and every client gets its bytes all the same. */
 import { execFileSync } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openFill } from '../../src/fill/flights.ts'
 import { createLogger } from '../../src/log.ts'
@@ -159,6 +160,20 @@ describe('a disk that fills up in the middle of a fill', () => {
     expect(fill.inFlight).toBe(0)
     expect(await storeErrors('full')).toBeGreaterThanOrEqual(1)
     expect(await site.store.blobs.stat(digest)).toBeUndefined()
+    await fill.close()
+  })
+
+  it('is what a fetch of the site’s own is told, and nothing more is read for it', async () => {
+    const fill = await fillOnSmallDisk()
+    const bytes = someBytes(40 * MiB)
+    const digest = site.primary.hold([APP], bytes)
+    const { signal } = new AbortController()
+
+    const fetching = fill.fetch(APP, digest, { credential: token('site'), signal, connections: 2 })
+
+    await expect(fetching).rejects.toMatchObject({ name: 'StoreError', kind: 'full' })
+    expect(await site.receivedBytes()).toBeLessThan(2 * DISK_BYTES)
+    expect(await readdir(disk.path)).toEqual([])
     await fill.close()
   })
 

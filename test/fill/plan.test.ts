@@ -1,11 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Claim, createPlan, MAX_FETCHES, PIECE_BYTES } from '../../src/fill/plan.ts'
+import { type Claim, createPlan, MAX_FETCHES, PIECE_BYTES, partBytes } from '../../src/fill/plan.ts'
 import { Segments } from '../../src/fill/segments.ts'
 import { MiB } from './fill-fixture.ts'
 
 const SIZE = 200 * MiB
 const LEAD_BYTES = PIECE_BYTES / 4
+/** Connections in the random test. */
+const MOST = 5
+const PART_BYTES = partBytes(PIECE_BYTES)
 
 function spanOf(claim: Claim | undefined): readonly [number, number] | undefined {
   return claim?.wanted.list()[0]
@@ -27,6 +30,23 @@ describe('plan of a flight', () => {
     expect(plan.next(PIECE_BYTES)).toBeUndefined()
     arrive(first, 1)
     expect(spanOf(plan.next(PIECE_BYTES))).toEqual([PIECE_BYTES, 2 * PIECE_BYTES])
+  })
+
+  it('keeps as many connections busy as are wanted, and makes parts shorter towards the end', () => {
+    const plan = createPlan(SIZE, new Segments())
+    plan.next(PART_BYTES, 1)
+
+    // The short first part has little to go from the beginning: it keeps no connection busy.
+    const parts = [1, 2, 3, 4, 5].map(() => spanOf(plan.next(PIECE_BYTES, 4)))
+
+    const edges = [8, 40, 72, 104, 128].map((at) => at * MiB)
+    expect(parts).toEqual([...edges.slice(1).map((end, index) => [edges[index], end]), undefined])
+  })
+
+  it('leaves no rest too short for a connection of its own', () => {
+    const plan = createPlan(2 * PART_BYTES - 1, new Segments())
+
+    expect(spanOf(plan.next(PIECE_BYTES, 2))).toEqual([0, 2 * PART_BYTES - 1])
   })
 
   it('gives a reader far ahead a piece of its own, bounded by its range', () => {
@@ -105,7 +125,11 @@ describe('plan of a flight', () => {
 
   it('never claims a byte twice nor one that is held, and misses none', () => {
     const action = fc.oneof(
-      fc.record({ kind: fc.constant('next' as const), limit: fc.integer({ min: 1, max: 90 }) }),
+      fc.record({
+        kind: fc.constant('next' as const),
+        limit: fc.integer({ min: 1, max: 90 }),
+        connections: fc.integer({ min: 1, max: MOST }),
+      }),
       fc.record({
         kind: fc.constant('ahead' as const),
         at: fc.nat(199),
@@ -113,10 +137,10 @@ describe('plan of a flight', () => {
       }),
       fc.record({
         kind: fc.constant('arrive' as const),
-        which: fc.nat(5),
+        which: fc.nat(8),
         bytes: fc.integer({ min: 1, max: 50 }),
       }),
-      fc.record({ kind: fc.constant('end' as const), which: fc.nat(5) }),
+      fc.record({ kind: fc.constant('end' as const), which: fc.nat(8) }),
     )
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), fc.boolean(), (actions, holdsSome) => {
@@ -134,13 +158,13 @@ describe('plan of a flight', () => {
           const all = [held, ...claims.map(({ wanted }) => wanted)]
           const union = new Segments(all.flatMap((one) => one.list()))
           expect(union.bytes).toBe(all.reduce((sum, one) => sum + one.bytes, 0))
-          expect(claims.length).toBeLessThanOrEqual(MAX_FETCHES)
+          expect(claims.length).toBeLessThanOrEqual(MAX_FETCHES - 1 + MOST)
         }
         for (const step of actions) {
           if (step.kind === 'next' || step.kind === 'ahead') {
             const claim =
               step.kind === 'next'
-                ? plan.next(step.limit * MiB)
+                ? plan.next(step.limit * MiB, step.connections)
                 : plan.ahead(step.at * MiB, Math.max(step.end, step.at + 1) * MiB)
             if (claim) claims.push(claim)
           } else {

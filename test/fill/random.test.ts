@@ -1,4 +1,5 @@
 /** Any clients, any reads, any trouble with the primary: right bytes, once. */
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Manner } from './blob-primary.ts'
@@ -6,7 +7,6 @@ import {
   APP,
   type FillFixture,
   fillFixture,
-  follow,
   KiB,
   landed,
   OTHER,
@@ -24,6 +24,13 @@ beforeAll(async () => {
 })
 afterAll(() => site[Symbol.asyncDispose]())
 
+const NEVER = new AbortController().signal
+
+/** A pace that lets everything else go first. */
+async function slowly(_bytes: number, signal: AbortSignal): Promise<void> {
+  await setImmediate(undefined, { signal })
+}
+
 const client = fc.record({
   other: fc.boolean(),
   /** Where it reads, as parts of the blob. */
@@ -35,6 +42,14 @@ const client = fc.record({
   stays: fc.constantFrom(0, 0.5, 1, 1),
 })
 
+const background = fc.record({
+  other: fc.boolean(),
+  connections: fc.integer({ min: 1, max: 5 }),
+  paced: fc.boolean(),
+  /** Gives up at once. */
+  leaves: fc.boolean(),
+})
+
 const trouble: fc.Arbitrary<Manner | undefined> = fc.oneof(
   { weight: 4, arbitrary: fc.constant(undefined) },
   { weight: 2, arbitrary: fc.record({ cutAfter: fc.integer({ min: 0, max: 2 * PIECE }) }) },
@@ -42,20 +57,21 @@ const trouble: fc.Arbitrary<Manner | undefined> = fc.oneof(
 )
 
 describe('any mix of clients', () => {
-  it('gets the right bytes, and the primary is read once', { timeout: 240_000 }, async () => {
+  it('and fetches gets the right bytes, and the primary is read once', { timeout: 240_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 12 * PIECE }),
-        fc.array(client, { minLength: 1, maxLength: 6 }),
+        fc.array(client, { maxLength: 6 }),
+        fc.array(background, { maxLength: 3 }),
         fc.array(trouble, { maxLength: 5 }),
-        async (size, clients, troubles) => {
+        async (size, clients, backgrounds, troubles) => {
           const bytes = someBytes(size)
           const digest = site.primary.hold([APP, OTHER], bytes)
           const before = await site.receivedBytes()
           let number = 0
           // The opening request is spared: its failure is its client's to hear.
           site.primary.answer(({ method }) => (method === 'GET' ? troubles[number++ - 1] : undefined))
-          const whole = await follow(site.fill, APP, digest)
+          const first = site.fill.fetch(APP, digest, { credential: token('first'), signal: NEVER })
 
           const reads = clients.map(async ({ other, from, to, isRange, stepBytes, stays }, index) => {
             const start = isRange ? Math.floor(Math.min(from, to) * size) : 0
@@ -69,8 +85,18 @@ describe('any mix of clients', () => {
             outcome.follower.close()
             expect(got.equals(bytes.subarray(start, until))).toBe(true)
           })
-          await Promise.all([...reads, readSpan(whole).then((got) => expect(got.equals(bytes)).toBe(true))])
-          whole.close()
+          const fetches = backgrounds.map(async ({ other, connections, paced, leaves }, index) => {
+            const gone = new AbortController()
+            const fetching = site.fill.fetch(other ? OTHER : APP, digest, {
+              credential: token(`fetch-${index}`),
+              signal: gone.signal,
+              connections,
+              pace: paced ? slowly : undefined,
+            })
+            if (leaves) gone.abort(new Error('gone'))
+            await (leaves ? expect(fetching).rejects.toThrow('gone') : fetching)
+          })
+          await Promise.all([first, ...reads, ...fetches])
           await landed(site.fill)
 
           expect(await site.store.blobs.stat(digest)).toBe(size)
@@ -84,7 +110,7 @@ describe('any mix of clients', () => {
           })
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 100 },
     )
   })
 
