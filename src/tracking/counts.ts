@@ -1,0 +1,114 @@
+/** The figures of a status, read without reading the rows: totals kept by triggers (schema-1.ts), and the ends of indexes. */
+import { sql } from 'kysely'
+import { lastApplied } from './counters.ts'
+import type { Queries } from './database.ts'
+import { SYNC_STATES, type SyncState, VERIFICATION_STATES } from './replication-state.ts'
+import type { Counts } from './tracking.ts'
+
+/** In one snapshot (`Database.snapshot`), or the figures do not belong together. */
+export async function countEverything(queries: Queries): Promise<Counts> {
+  const totals = await selectTotals(queries)
+  const events = await summarizeEvents(queries)
+  const applied = await lastApplied(queries)
+  const sumOf = (column: SummedColumn, where: (row: TotalsRow) => boolean = () => true) =>
+    totals.filter(where).reduce((sum, row) => sum + row[column], 0)
+  return {
+    total: sumOf('repositories'),
+    byState: keyed(SYNC_STATES, (state) => sumOf('repositories', (row) => row.state === state)),
+    byVerificationState: keyed(VERIFICATION_STATES, (state) =>
+      sumOf('repositories', (row) => row.verification_state === state),
+    ),
+    needsAttention: sumOf('repositories', (row) => row.needs_attention === 1),
+    checksumMismatch: sumOf('repositories', (row) => row.checksum_mismatch === 1),
+    failingTags: sumOf('failing_tags'),
+    tags: sumOf('tags'),
+    blobsOutstanding: sumOf('blobs_outstanding'),
+    bytesOutstanding: sumOf('bytes_outstanding'),
+    eventsPending: events.pending,
+    oldestEventAtMs: events.oldest ?? undefined,
+    // Stored events go when they are applied: the last one stored is still there, or it was the last one applied.
+    lastEventSequence: Math.max(events.last ?? 0, applied),
+    lastAppliedSequence: applied,
+    oldestInventoryAtMs: await oldestInventory(queries),
+  }
+}
+
+type TotalsRow = Awaited<ReturnType<typeof selectTotals>>[number]
+type SummedColumn = 'repositories' | 'tags' | 'failing_tags' | 'blobs_outstanding' | 'bytes_outstanding'
+
+function selectTotals(queries: Queries) {
+  const groups = ['state', 'verification_state', 'needs_attention', 'checksum_mismatch'] as const
+  return queries
+    .selectFrom('repository_totals')
+    .select(groups)
+    .select(({ fn }) => [
+      fn.sum<number>('repositories').as('repositories'),
+      fn.sum<number>('tags').as('tags'),
+      fn.sum<number>('failing_tags').as('failing_tags'),
+      fn.sum<number>('blobs_outstanding').as('blobs_outstanding'),
+      fn.sum<number>('bytes_outstanding').as('bytes_outstanding'),
+    ])
+    .groupBy(groups)
+    .execute()
+}
+
+async function summarizeEvents(queries: Queries) {
+  return await queries
+    .selectFrom('events')
+    .select(({ fn }) => [
+      fn.countAll<number>().as('pending'),
+      fn.min('received_at').as('oldest'),
+      fn.max('sequence').as('last'),
+    ])
+    .executeTakeFirstOrThrow()
+}
+
+/** Undefined when one has none yet, or when there is no repository at all. */
+async function oldestInventory(queries: Queries): Promise<number | undefined> {
+  let oldest: number | undefined
+  for (const state of SYNC_STATES) {
+    const row = await oldestInventoryOf(queries, state)
+    if (row?.inventory_at === null) return undefined
+    if (row) oldest = Math.min(row.inventory_at, oldest ?? row.inventory_at)
+  }
+  return oldest
+}
+
+function oldestInventoryOf(queries: Queries, state: SyncState) {
+  return queries
+    .selectFrom('tracked_repositories')
+    .select('inventory_at')
+    .where('state', '=', state)
+    .orderBy('inventory_at', (order) => order.asc().nullsFirst())
+    .limit(1)
+    .executeTakeFirst()
+}
+
+function keyed<Key extends string>(keys: readonly Key[], value: (key: Key) => number): Record<Key, number> {
+  return Object.fromEntries(keys.map((key) => [key, value(key)])) as Record<Key, number>
+}
+
+/**
+ * Connections to Postgres come and go: what their shards of the totals hold is added to one, but for those that a
+ * transaction holds just now. One caller at a time.
+ */
+export async function foldTotals(queries: Queries): Promise<void> {
+  await sql`
+    with idle as (
+      select ctid from repository_totals where shard <> 0 for update skip locked
+    ), gone as (
+      delete from repository_totals where ctid in (select ctid from idle) returning *
+    )
+    insert into repository_totals (shard, state, verification_state, needs_attention, checksum_mismatch,
+      repositories, tags, failing_tags, blobs_outstanding, bytes_outstanding)
+    select 0, state, verification_state, needs_attention, checksum_mismatch,
+      sum(repositories), sum(tags), sum(failing_tags), sum(blobs_outstanding), sum(bytes_outstanding)
+    from gone group by state, verification_state, needs_attention, checksum_mismatch
+    on conflict (shard, state, verification_state, needs_attention, checksum_mismatch) do update set
+      repositories = repository_totals.repositories + excluded.repositories,
+      tags = repository_totals.tags + excluded.tags,
+      failing_tags = repository_totals.failing_tags + excluded.failing_tags,
+      blobs_outstanding = repository_totals.blobs_outstanding + excluded.blobs_outstanding,
+      bytes_outstanding = repository_totals.bytes_outstanding + excluded.bytes_outstanding
+  `.execute(queries)
+}
