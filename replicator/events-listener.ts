@@ -1,0 +1,191 @@
+/**
+ * The events listener: `POST /notifications` and nothing else. A registry sends its events one by one and repeats one
+ * until it is answered 2xx, then gives up and loses it: what can be taken is answered 204 and what cannot be stored now
+ * 503. It never reads the answer's body, so there is none, and the connection stays alive.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createServer } from 'node:http'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Logger } from '../src/log.ts'
+import type { Metrics } from '../src/metrics.ts'
+import type { Inbox } from './inbox.ts'
+import { NotificationError, readEnvelope } from './notification.ts'
+
+export interface EventsListenerDeps {
+  readonly accept: Inbox['accept']
+  readonly log: Logger
+  readonly metrics: Metrics
+}
+
+export interface EventsListenerOptions {
+  readonly host: string | undefined
+  readonly port: number
+  /**
+   * The whole value of `Authorization`, as registries send what they are configured with. Asked for at each request,
+   * since its file may change. Undefined: everybody who can connect may post.
+   */
+  readonly secret: () => string | undefined
+  /** Requests with the secret taken per second in the long run, default 500; and at once, default 2000. */
+  readonly requestsPerSecond?: number | undefined
+  readonly burst?: number | undefined
+  /** How long a request may take to arrive; default 30 000. */
+  readonly requestTimeoutMs?: number | undefined
+}
+
+export interface EventsListener extends AsyncDisposable {
+  /** The address that was bound: the port is the true one where 0 was asked for. */
+  readonly address: { readonly host: string; readonly port: number }
+}
+
+type Env = { Bindings: HttpBindings }
+
+/** How requests that are not accepted are counted, and what they are answered. */
+const REFUSALS = {
+  path: 404,
+  method: 405,
+  unauthorized: 401,
+  limited: 429,
+  media_type: 415,
+  too_large: 413,
+  malformed: 400,
+  aborted: 400,
+  unavailable: 503,
+  failed: 500,
+} as const
+type Refusal = keyof typeof REFUSALS
+
+const BODY_LIMIT_BYTES = 1024 * 1024
+/** Distribution 3 says v2, GitLab's registry and Distribution 2 v1, hand-made senders neither. */
+const MEDIA_TYPES = [
+  'application/vnd.docker.distribution.events.v1+json',
+  'application/vnd.docker.distribution.events.v2+json',
+  'application/json',
+]
+/** Longer than Go's HTTP client keeps an idle connection (90 s): it must never send an event into one we just closed. */
+const KEEP_ALIVE_MS = 120_000
+const HEADERS_TIMEOUT_MS = 10_000
+/** How long requests under way may take to end once the listener is given back. */
+const CLOSE_GRACE_MS = 1_000
+
+/** Resolves once it listens; rejects when it cannot (the address is taken, or is none of this machine). */
+export async function startEventsListener(
+  deps: EventsListenerDeps,
+  options: EventsListenerOptions,
+): Promise<EventsListener> {
+  const { requestTimeoutMs = 30_000 } = options
+  const server = createServer(
+    {
+      requestTimeout: requestTimeoutMs,
+      headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeoutMs),
+      connectionsCheckingInterval: Math.min(5_000, requestTimeoutMs),
+      keepAliveTimeout: KEEP_ALIVE_MS,
+    },
+    // The adaptor's faster Request and Response would replace those of the whole process.
+    getRequestListener(createApp(deps, options).fetch, { overrideGlobalObjects: false }),
+  )
+  const listening = Promise.withResolvers<void>()
+  server.once('error', listening.reject)
+  server.listen({ port: options.port, ...(options.host !== undefined && { host: options.host }) }, () =>
+    listening.resolve(),
+  )
+  await listening.promise
+  server.off('error', listening.reject)
+  server.on('error', (error) => deps.log.error({ error }, 'events listener failed'))
+
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('the events listener has no port')
+  return {
+    address: { host: bound.address, port: bound.port },
+    async [Symbol.asyncDispose]() {
+      const closed = Promise.withResolvers<void>()
+      server.close(() => closed.resolve())
+      const cut = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS)
+      await closed.promise
+      clearTimeout(cut)
+    },
+  }
+}
+
+function createApp({ accept, log, metrics }: EventsListenerDeps, options: EventsListenerOptions): Hono<Env> {
+  const { secret, requestsPerSecond = 500, burst = 2000 } = options
+  const mayTake = createAllowance(requestsPerSecond, burst)
+  const app = new Hono<Env>()
+
+  function refuse(context: Context<Env>, result: Refusal, reason: string, error?: unknown): Response {
+    const status = REFUSALS[result]
+    metrics.notifications.inc({ result })
+    const client = context.env.incoming.socket.remoteAddress
+    log.warn({ status, result, client, error }, `notification refused: ${reason}`)
+    return context.json({ error: reason }, status, {
+      ...(status === 405 && { allow: 'POST' }),
+      ...((status === 429 || status === 503) && { 'retry-after': '1' }),
+      // What is left of the body is not read: nothing can follow it on this connection.
+      ...(status === 413 && { connection: 'close' }),
+    })
+  }
+
+  const authorize: MiddlewareHandler<Env> = async function authorize(context, next) {
+    const expected = secret()
+    if (expected !== undefined && !sameSecret(context.req.header('authorization') ?? '', expected)) {
+      return refuse(context, 'unauthorized', 'expected the secret as the value of Authorization')
+    }
+    return await next()
+  }
+  const limitRate: MiddlewareHandler<Env> = async function limitRate(context, next) {
+    if (!mayTake()) return refuse(context, 'limited', 'too many notifications a second')
+    return await next()
+  }
+  const requireMediaType: MiddlewareHandler<Env> = async function requireMediaType(context, next) {
+    const mediaType = (context.req.header('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+    if (MEDIA_TYPES.includes(mediaType)) return await next()
+    return refuse(context, 'media_type', `expected a Content-Type among ${MEDIA_TYPES.join(', ')}`)
+  }
+  const limitBody = bodyLimit({
+    maxSize: BODY_LIMIT_BYTES,
+    onError: (context) =>
+      refuse(context, 'too_large', `expected at most ${BODY_LIMIT_BYTES} bytes of events`),
+  })
+
+  app.post('/notifications', authorize, limitRate, requireMediaType, limitBody, async (context) => {
+    const { notices, ignored } = readEnvelope(Buffer.from(await context.req.arrayBuffer()))
+    try {
+      await accept(notices)
+    } catch (error) {
+      return refuse(context, 'unavailable', 'events could not be stored: send them again', error)
+    }
+    for (const reason of ignored) metrics.eventsIgnored.inc({ reason })
+    metrics.notifications.inc({ result: 'accepted' })
+    return context.body(null, 204)
+  })
+  app.all('/notifications', (context) => refuse(context, 'method', 'expected POST'))
+  app.notFound((context) => refuse(context, 'path', 'no such path'))
+  app.onError((error, context) => {
+    if (error instanceof NotificationError) return refuse(context, 'malformed', error.message)
+    if (context.env.incoming.destroyed) return refuse(context, 'aborted', 'the body ended early')
+    return refuse(context, 'failed', 'internal error: see the log', error)
+  })
+  return app
+}
+
+/** Whether one more may be taken now: `burst` at once, and so many a second in the long run. */
+function createAllowance(perSecond: number, burst: number): () => boolean {
+  let left = burst
+  let countedAtMs = performance.now()
+  return () => {
+    const atMs = performance.now()
+    left = Math.min(burst, left + ((atMs - countedAtMs) / 1000) * perSecond)
+    countedAtMs = atMs
+    if (left < 1) return false
+    left -= 1
+    return true
+  }
+}
+
+/** Byte by byte, in a time that depends on neither, their lengths included. Node reads header bytes as latin1. */
+function sameSecret(presented: string, expected: string): boolean {
+  const one = createHash('sha256').update(presented, 'latin1').digest()
+  const other = createHash('sha256').update(expected, 'utf8').digest()
+  return timingSafeEqual(one, other)
+}
