@@ -3,6 +3,9 @@
  * token service away. `--once` ends when the table is printed; otherwise everything is left running.
  */
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { startSkopeo } from '../test/support/clients/skopeo.ts'
 import { buildImage } from '../test/support/images.ts'
 import { installPrograms } from '../test/support/install.ts'
@@ -11,10 +14,13 @@ import { writeOciLayout } from '../test/support/oci-layout.ts'
 import { ProgramError } from '../test/support/process.ts'
 import { createRegistryApi } from '../test/support/registry-api.ts'
 import { tempFolder } from '../test/support/temp.ts'
+import { until } from '../test/support/wait.ts'
 import { DEVELOPER, READER, type Sites, startSites } from './sites.ts'
 import { printHead, printStep } from './table.ts'
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)
+/** The site writes its log lines together. */
+const LOG_BATCH_MS = 150
 const endsAtOnce = process.argv.includes('--once')
 
 await installPrograms(['docker-registry', 'skopeo', 'openssl'])
@@ -25,8 +31,10 @@ await using folder = await tempFolder('demo-images')
 
 const pushed = await buildImage({ layers: [3_000_000, 9_000_000], seed: 'pushed through the site' })
 const published = await buildImage({ layers: [4_000_000, 16_000_000], seed: 'published at the primary' })
+const news = await buildImage({ layers: [2_000_000, 6_000_000], seed: 'news from the primary' })
 await writeOciLayout(`${folder.path}/app`, pushed)
 await writeOciLayout(`${folder.path}/base`, published)
+await writeOciLayout(`${folder.path}/news`, news)
 await skopeo.login(primary.host, DEVELOPER.username, DEVELOPER.password)
 await skopeo.login(secondary.host, DEVELOPER.username, DEVELOPER.password)
 
@@ -49,6 +57,16 @@ await step('push demo/base:v1 straight to the primary', () =>
 await step('pull demo/base:v1, cold', () => pull(base))
 await step('pull demo/base:v1, warm', () => pull(base))
 await step('pull demo/app:v1, kept as it was pushed', () => pull(app))
+await step('push demo/news:v1 straight to the primary', () =>
+  skopeo.copy(`oci:${folder.path}/news:latest`, `docker://${primary.host}/demo/news:v1`),
+)
+await step('… which notifies the secondary, until it is there', () =>
+  until(() => tagIsHere(sites, 'demo/news', 'v1', news.digest), {
+    what: 'demo/news:v1 to be there',
+    everyMs: 5,
+  }),
+)
+await step('pull demo/news:v1, which came by itself', () => pull(`docker://${secondary.host}/demo/news:v1`))
 const token = await fetchToken(tokens, ['repository:demo/base:pull'], READER)
 
 await primary.stop()
@@ -80,6 +98,7 @@ if (!endsAtOnce) {
   skopeo login --tls-verify=false -u ${DEVELOPER.username} -p ${DEVELOPER.password} ${secondary.host}
   skopeo copy --src-tls-verify=false ${app} dir:/tmp/app
   curl -si ${secondary.url}/v2/
+  curl -s ${secondary.adminUrl}/status
   curl -s ${secondary.adminUrl}/metrics | grep geo_registry_reads_total
   kill -STOP ${primary.pid}     # a primary that accepts and never answers; kill -CONT brings it back
 users: ${DEVELOPER.username}/${DEVELOPER.password} may push, ${READER.username}/${READER.password} may pull`)
@@ -87,7 +106,7 @@ users: ${DEVELOPER.username}/${DEVELOPER.password} may push, ${READER.username}/
 }
 
 /** Runs a step and prints its line; a client's failure is an outcome to show, not the demo's own. */
-async function step(asked: string, run: () => Promise<void>): Promise<void> {
+async function step(asked: string, run: () => Promise<unknown>): Promise<void> {
   const before = link.counts()
   const line = secondary.lines.length
   const startedAtMs = performance.now()
@@ -99,6 +118,7 @@ async function step(asked: string, run: () => Promise<void>): Promise<void> {
     outcome = lastWords(error)
   }
   const tookMs = performance.now() - startedAtMs
+  await delay(LOG_BATCH_MS)
   const after = link.counts()
   const linkBytes = after.up - before.up + after.down - before.down
   printStep(print, { asked, answeredFrom: sources(line), tookMs, linkBytes, outcome })
@@ -113,6 +133,12 @@ function sources(line: number): string {
     counts.set(key, (counts.get(key) ?? 0) + 1)
   }
   return [...counts].map(([source, count]) => `${source} ×${count}`).join(', ') || 'not asked'
+}
+
+/** Read from the disk: asking the site would make it ask the primary. */
+async function tagIsHere({ secondary }: Sites, name: string, tag: string, digest: string): Promise<boolean> {
+  const path = `docker/registry/v2/repositories/${name}/_manifests/tags/${tag}/current/link`
+  return (await readFile(join(secondary.root, path), 'utf8').catch(() => '')) === digest
 }
 
 async function pullWithToken({ secondary }: Sites, token: string): Promise<void> {

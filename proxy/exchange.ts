@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Logger } from '../src/log.ts'
 import type { Source } from '../src/metrics.ts'
 import { API_VERSION, HEADERS, type HeaderFields } from '../src/oci/headers.ts'
+import { EXPIRED_AT_MS } from '../src/store/expiries.ts'
 import type { Credential } from '../src/upstream/upstream.ts'
 
 /** What was found out about the caller before any handler ran (access.ts). */
@@ -77,5 +78,9 @@ export function answer(
 
 /** The one warn-code OCI allows; shown when held content stands in for the primary's answer (law 5). */
 export function staleWarning(confirmedAtMs: number): string {
-  return `299 - "the primary registry cannot be reached; last confirmed ${new Date(confirmedAtMs).toISOString()}"`
+  const since =
+    confirmedAtMs === EXPIRED_AT_MS
+      ? 'not confirmed since it was said to be deleted there'
+      : `last confirmed ${new Date(confirmedAtMs).toISOString()}`
+  return `299 - "the primary registry cannot be reached; ${since}"`
 }

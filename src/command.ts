@@ -4,22 +4,19 @@
  */
 import { Command, CommanderError } from 'commander'
 import packageJson from '../package.json' with { type: 'json' }
-import { AdminUnreachable, askAdmin } from './admin-client.ts'
+import { AdminUnreachable } from './admin-client.ts'
+import { addAgainCommands } from './commands/again-commands.ts'
+import { createAsking } from './commands/asking.ts'
+import type { CommandContext, ConfigOption } from './commands/command-context.ts'
+import { CommandFailed, type CommandOutput, type ExitStatus } from './commands/command-output.ts'
+import { addHandCommands } from './commands/hand-commands.ts'
+import { addStatusCommands } from './commands/status-commands.ts'
+import { addUpkeepCommands } from './commands/upkeep-commands.ts'
 import { printConfig } from './config/print.ts'
 import { type Config, ConfigError, DEFAULT_CONFIG_FILE, loadConfig } from './config.ts'
+import type { Role } from './site.ts'
 
-export type ExitStatus = 0 | 1 | 2
-
-export interface CommandOutput {
-  /** The command's answer. */
-  readonly out: (text: string) => void
-  /** What went wrong. */
-  readonly err: (text: string) => void
-}
-
-interface ConfigOption {
-  readonly config?: string
-}
+export type { CommandOutput, ExitStatus } from './commands/command-output.ts'
 
 const CONFIGURATION_HELP = `
 Configuration:
@@ -48,18 +45,20 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
   const withConfig = (command: Command) =>
     command.option('-c, --config <file>', `configuration (default: ${DEFAULT_CONFIG_FILE}, if it is there)`)
 
-  // The same today: what later roles add to `serve` is what `proxy` will lack.
-  for (const [name, description] of [
+  program.commandsGroup('Commands that serve:')
+  for (const [role, description] of [
     ['serve', 'run everything of this site in one process, until SIGTERM'],
     ['proxy', 'run only the /v2/ surface that clients use, until SIGTERM'],
+    ['replicator', 'run only what keeps the copy in step, until SIGTERM'],
   ] as const) {
-    withConfig(program.command(name))
+    withConfig(program.command(role))
       .description(description)
       .action(async (options: ConfigOption) => {
-        status = await serve(loadConfig({ file: options.config }).config)
+        status = await serve(loadConfig({ file: options.config }).config, role)
       })
   }
 
+  program.commandsGroup('Settings:')
   const look = program.command('config').description('look at the configuration without starting anything')
   withConfig(look.command('check'))
     .description('say OK, or every fault with its path and what was expected')
@@ -74,13 +73,18 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
       output.out(printConfig(effective, config.upstream.proxies))
     })
 
-  withConfig(program.command('gc'))
-    .description('have the running process remove blobs that no repository has linked for 24 h')
-    .option('-n, --dry-run', 'count, and remove nothing')
-    .option('--json', 'print the counts as JSON')
-    .action(async (options: ConfigOption & GarbageOptions) => {
-      status = await collectGarbage(loadConfig({ file: options.config }).config, options, output)
-    })
+  const context: CommandContext = {
+    output,
+    withConfig,
+    asking: ({ config }) => createAsking(loadConfig({ file: config }).config.admin),
+    end: (ended) => {
+      status = ended
+    },
+  }
+  addStatusCommands(program.commandsGroup('How things stand:'), context)
+  addAgainCommands(program.commandsGroup('The hand on replication:'), context)
+  addHandCommands(program, context)
+  addUpkeepCommands(program.commandsGroup('Upkeep:'), context)
 
   try {
     await program.parseAsync(args, { from: 'user' })
@@ -91,6 +95,10 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
       output.err(`${error.message}\n`)
       return 2
     }
+    if (error instanceof CommandFailed) {
+      output.err(`${error.message}\n`)
+      return error.status
+    }
     if (error instanceof AdminUnreachable) {
       output.err(`${error.message}\n`)
       return 1
@@ -99,7 +107,7 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
   }
 }
 
-async function serve(config: Config): Promise<ExitStatus> {
+async function serve(config: Config, role: Role): Promise<ExitStatus> {
   const [{ createLogger }, { createMetrics }, { createLifecycle }, { startSite }] = await Promise.all([
     import('./log.ts'),
     import('./metrics.ts'),
@@ -111,7 +119,7 @@ async function serve(config: Config): Promise<ExitStatus> {
   const lifecycle = createLifecycle({ log, drainTimeoutMs: config.http.drainTimeoutMs })
   lifecycle.handleSignals()
   try {
-    await startSite(config, { log, metrics, lifecycle })
+    await startSite(config, role, { log, metrics, lifecycle })
   } catch (error) {
     log.error({ error }, 'the site did not start')
     await lifecycle.stop('start failed')
@@ -119,54 +127,4 @@ async function serve(config: Config): Promise<ExitStatus> {
   }
   const { clean } = await lifecycle.stopped
   return clean ? 0 : 1
-}
-
-interface GarbageOptions {
-  readonly dryRun?: boolean
-  readonly json?: boolean
-}
-
-async function collectGarbage(
-  { admin }: Config,
-  { dryRun = false, json = false }: GarbageOptions,
-  output: CommandOutput,
-): Promise<ExitStatus> {
-  if (admin.listen.port === 0) {
-    output.err('http.admin.addr: port 0 is another one at each start; expected the port to ask on\n')
-    return 2
-  }
-  const answer = await askAdmin(admin, 'POST', `/gc?dryrun=${dryRun}`)
-  const body = parseObject(answer.body)
-  if (answer.status === 401) {
-    output.err('the running process did not accept http.admin.token: expected the one it was started with\n')
-    return 1
-  }
-  if (answer.status !== 200 || body === undefined) {
-    output.err(`the running process answered ${answer.status}: ${String(body?.['error'] ?? answer.body)}\n`)
-    return 1
-  }
-  if (json) output.out(`${JSON.stringify(body)}\n`)
-  else {
-    const lines = Object.entries(body).map(([name, value]) => `${inWords(name)}: ${describe(value)}\n`)
-    output.out(`${dryRun ? 'Nothing was removed; this is what would be.\n' : ''}${lines.join('')}`)
-  }
-  return 0
-}
-
-function parseObject(json: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(json)
-    return typeof value === 'object' && value !== null ? { ...value } : undefined
-  } catch {
-    return undefined // Somebody else listens there; the caller shows what was said.
-  }
-}
-
-/** `removedBlobs` → `removed blobs`. */
-function inWords(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
-}
-
-function describe(value: unknown): string {
-  return typeof value === 'number' ? value.toLocaleString('en-US') : JSON.stringify(value)
 }

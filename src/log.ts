@@ -40,13 +40,27 @@ export function createLogger(options: LogOptions = {}): Logger {
       base: null,
       messageKey: 'msg',
       errorKey: 'error',
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: createTimestamp(),
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: SECRET_FIELDS, censor: '[redacted]' },
       serializers: { error: describeError },
     },
     options.destination ?? standardOutput(options.onDrop),
   )
+}
+
+/** Lines of the same millisecond share its text. */
+function createTimestamp(): () => string {
+  let writtenMs = 0
+  let written = ''
+  return () => {
+    const nowMs = Date.now()
+    if (nowMs !== writtenMs) {
+      writtenMs = nowMs
+      written = `,"time":"${new Date(nowMs).toISOString()}"`
+    }
+    return written
+  }
 }
 
 function standardOutput(onDrop: (() => void) | undefined): pino.DestinationStream {

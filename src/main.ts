@@ -3,10 +3,12 @@
 import { runCommand } from './command.ts'
 import { runTuned } from './runtime.ts'
 
+const SERVING: ReadonlySet<string | undefined> = new Set(['serve', 'proxy', 'replicator'])
 const args = process.argv.slice(2)
-if (args[0] === 'serve' || args[0] === 'proxy') runTuned()
+if (SERVING.has(args[0])) runTuned()
 
 process.exitCode = await runCommand(args, {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
+  terminal: { out: process.stdout.isTTY, err: process.stderr.isTTY },
 })

@@ -16,7 +16,15 @@ export interface Metrics {
   readonly storeErrors: Counter<'kind'>
   readonly breakerOpen: Gauge
   readonly limited: Counter<'limit'>
+  readonly reconcilePeriodSeconds: Gauge
+  readonly replicationRuns: Counter<'outcome'>
+  readonly tagsRemoved: Counter
+  readonly scrubbedBytes: Counter
+  readonly scrubDamaged: Counter
   readonly logLinesDropped: Counter
+  readonly notifications: Counter<'result'>
+  readonly events: Counter<'action'>
+  readonly eventsIgnored: Counter<'reason'>
   readonly httpRequests: Counter<'route' | 'method' | 'code'>
   readonly httpInFlight: Gauge<'route' | 'method'>
   readonly httpDurationSeconds: Histogram<'route' | 'method' | 'code'>
@@ -60,7 +68,27 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
     limited: counter('geo_registry_limited_total', 'Requests refused with 429 by a limit of this site', [
       'limit',
     ]),
+    reconcilePeriodSeconds: gauge(
+      'geo_registry_reconcile_period_seconds',
+      'Age of the oldest comparison of a repository with the primary; NaN while one has had none',
+    ),
+    replicationRuns: counter(
+      'geo_registry_replication_runs_total',
+      'Jobs of one repository by how they ended',
+      ['outcome'],
+    ),
+    tagsRemoved: counter(
+      'geo_registry_tags_removed_total',
+      'Tags hidden here because the primary has them no longer',
+    ),
+    scrubbedBytes: counter('geo_registry_scrubbed_bytes_total', 'Bytes of stored blobs read again'),
+    scrubDamaged: counter('geo_registry_scrub_damaged_total', 'Stored blobs found damaged and quarantined'),
     logLinesDropped: counter('geo_registry_log_lines_dropped_total', 'Log lines nobody took in time'),
+    notifications: counter('geo_registry_notifications_total', 'Requests to the events listener', ['result']),
+    events: counter('geo_registry_events_total', 'Events of the primary accepted and stored', ['action']),
+    eventsIgnored: counter('geo_registry_events_ignored_total', 'Events answered 2xx and not kept', [
+      'reason',
+    ]),
     httpRequests: counter('registry_http_requests_total', 'Requests answered', ['route', 'method', 'code']),
     httpInFlight: gauge('registry_http_in_flight_requests', 'Requests being answered', ['route', 'method']),
     httpDurationSeconds: new Histogram({

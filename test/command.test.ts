@@ -111,7 +111,8 @@ describe('geo-registry', () => {
       const version = await run(['--version'])
 
       expect(help.status).toBe(0)
-      for (const word of ['serve', 'proxy', 'config', 'gc', 'GEO_REGISTRY__', 'Exit status']) {
+      const commands = ['serve', 'proxy', 'config', 'gc', 'status', 'explain', 'resync', 'undelete', 'adopt']
+      for (const word of [...commands, 'GEO_REGISTRY__', 'Exit status']) {
         expect(help.stdout).toContain(word)
       }
       expect(version.stdout).toMatch(/^\d+\.\d+\.\d+\n$/)

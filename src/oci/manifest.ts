@@ -20,7 +20,7 @@ export interface Manifest {
  * unknown `mediaType`, or a schema 1 manifest.
  */
 export function manifestMediaType(bytes: Uint8Array): string | undefined {
-  const fields = parseObject(bytes)
+  const fields = manifestFields(bytes)
   if (!fields) return undefined
   const declared = fields['mediaType']
   if (declared !== undefined) {
@@ -34,12 +34,13 @@ export function manifestMediaType(bytes: Uint8Array): string | undefined {
 
 /** The `subject` a manifest refers to, if it has a well-formed one. */
 export function manifestSubject(bytes: Uint8Array): Digest | undefined {
-  const subject = parseObject(bytes)?.['subject']
+  const subject = manifestFields(bytes)?.['subject']
   if (typeof subject !== 'object' || subject === null || !('digest' in subject)) return undefined
   return typeof subject.digest === 'string' ? parseDigest(subject.digest) : undefined
 }
 
-function parseObject(bytes: Uint8Array): Record<string, unknown> | undefined {
+/** The fields of a JSON object; undefined when the bytes are none. */
+export function manifestFields(bytes: Uint8Array): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
     return typeof value === 'object' && value !== null && !Array.isArray(value)

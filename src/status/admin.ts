@@ -8,6 +8,8 @@ import { getRequestListener } from '@hono/node-server'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Logger } from '../log.ts'
+import { createReplicationApi } from './api.ts'
+import type { ReplicationControl } from './replication-control.ts'
 
 export interface AdminPorts {
   /** Why the site cannot serve, undefined when it can. */
@@ -16,8 +18,8 @@ export interface AdminPorts {
   metrics(): Promise<string>
   /** Resolves with the counts to show, when all is done. `dryRun`: count only. */
   collectGarbage(options: { readonly dryRun: boolean }): Promise<object>
-  /** The report behind `GET /status`; without it there is no such path. */
-  status?(): Promise<object>
+  /** Undefined where no replicator runs: there is no status then, and nothing of `api.ts`. */
+  readonly replication?: ReplicationControl | undefined
 }
 
 export interface AdminOptions {
@@ -73,8 +75,7 @@ export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
       collecting = false
     }
   })
-  const { status } = ports
-  if (status) app.get('/status', async (context) => context.json(await status()))
+  if (ports.replication) app.route('/', createReplicationApi(ports.replication, { log }))
   return app
 }
 

@@ -38,7 +38,7 @@ export async function measureWarmManifest(scene: Scene): Promise<Row[]> {
     requestRate(url, { headers: scene.pullHeaders, connections: CONNECTIONS, seconds })
   for (const url of Object.values(urls)) {
     await expectManifest(scene, url)
-    await rate(url, 1) // Compilers and caches warm up.
+    await rate(url, SECONDS) // Compilers and caches warm up.
   }
   const rates = await takeTurns(ROUNDS, {
     siteByTag: () => rate(urls.siteByTag, SECONDS),

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createLogger } from '../../src/log.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { type AdminPorts, createAdminApp, startAdmin } from '../../src/status/admin.ts'
+import { fakeControl } from './fake-control.ts'
 
 const TOKEN = 'correct horse'
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
@@ -100,26 +101,32 @@ describe('admin listener', () => {
     expect((await site.request('/gc', { method: 'POST' })).status).toBe(500)
   })
 
-  it('has a status only when the site reports one', async () => {
+  it('has a status only where a replicator runs', async () => {
     expect((await app().request('/status')).status).toBe(404)
 
-    ports = { ...ports, status: async () => ({ site: 'tokyo' }) }
-    expect(await (await app().request('/status')).json()).toEqual({ site: 'tokyo' })
+    ports = { ...ports, replication: fakeControl() }
+    expect(await (await app().request('/status')).json()).toMatchObject({ site: { name: 'tokyo' } })
   })
 
   it('asks for its token everywhere but for health', async () => {
     token = TOKEN
+    const replication = fakeControl()
+    ports = { ...ports, replication }
     const site = app()
-    const refused = ['/metrics', '/status', '/nowhere'].map((path) => site.request(path))
+    const refused = ['/metrics', '/status', '/repositories', '/plan', '/nowhere'].map((path) =>
+      site.request(path),
+    )
     const wrong = ['', 'correct', `${TOKEN}s`, TOKEN.toUpperCase()].map((guess) =>
       site.request('/gc', { method: 'POST', ...bearer(guess) }),
     )
+    const hands = ['/pause', '/brake/release', '/repositories/resync?all=true', '/rebuild']
+    wrong.push(...hands.map((path) => site.request(path, { method: 'POST' })))
 
     for (const response of await Promise.all([...refused, ...wrong])) {
       expect(response.status).toBe(401)
       expect(response.headers.get('www-authenticate')).toBe('Bearer realm="geo-registry admin"')
     }
-    expect(asked).toEqual([])
+    expect([...asked, ...replication.asked]).toEqual([])
     expect((await site.request('/-/liveness')).status).toBe(200)
     expect((await site.request('/-/readiness')).status).toBe(200)
     expect((await site.request('/metrics', bearer(TOKEN))).status).toBe(200)

@@ -172,6 +172,8 @@ function configuration(options: GeoRegistryOptions, { port, adminPort, root, bun
       ? { token: { realm: auth.realm, service: auth.service, issuer: auth.issuer, rootcertbundle: bundle } }
       : { none: {} },
     storage: { filesystem: { rootdirectory: root } },
+    // What a site does by itself would be counted among what the test made it do.
+    replication: { enabled: false },
   }
 }
 
