@@ -6,14 +6,8 @@ import type { BrakeState } from './replication-control.ts'
 import type { GeoStatus, OwnStatus, StatusReport } from './status-report.ts'
 import type { Traffic } from './traffic.ts'
 
-/** `tracking.counts`, and when those events came where it is known. */
-export interface ReportedCounts extends Counts {
-  readonly lastEventAtMs?: number | undefined
-  readonly lastAppliedEventAtMs?: number | undefined
-}
-
 export interface ReportDeps {
-  counts(): Promise<ReportedCounts>
+  counts(): Promise<Counts>
   brake(): Promise<BrakeState>
   queue(): Promise<QueueState>
   reconcile(): ReconcileState | Promise<ReconcileState>
@@ -77,7 +71,7 @@ export function createReport(deps: ReportDeps, options: ReportOptions): () => Pr
 }
 
 function geoStatus(
-  counts: ReportedCounts | undefined,
+  counts: Counts | undefined,
   messages: readonly string[],
   nowMs: number,
   options: ReportOptions,

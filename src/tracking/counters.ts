@@ -13,22 +13,21 @@ export async function nextLeaseNumber(queries: Queries): Promise<number> {
   return value
 }
 
-/** Jobs end in any order; the last event applied is the one with the highest sequence. */
-export async function raiseLastApplied(queries: Queries, sequence: number): Promise<void> {
+/** The last event applied: the highest sequence, for jobs end in any order, and the latest arrival, in milliseconds. */
+export type AppliedCounter = 'applied_event' | 'applied_event_at'
+
+export async function raise(queries: Queries, name: AppliedCounter, value: number): Promise<void> {
   await queries
     .insertInto('counters')
-    .values({ name: 'applied_event', value: sequence })
+    .values({ name, value })
     .onConflict((conflict) =>
-      conflict.column('name').doUpdateSet({ value: sequence }).where('counters.value', '<', sequence),
+      conflict.column('name').doUpdateSet({ value }).where('counters.value', '<', value),
     )
     .execute()
 }
 
-export async function lastApplied(queries: Queries): Promise<number> {
-  const row = await queries
-    .selectFrom('counters')
-    .select('value')
-    .where('name', '=', 'applied_event')
-    .executeTakeFirst()
-  return row?.value ?? 0
+/** Undefined until the first event was applied. */
+export async function counter(queries: Queries, name: AppliedCounter): Promise<number | undefined> {
+  const row = await queries.selectFrom('counters').select('value').where('name', '=', name).executeTakeFirst()
+  return row?.value
 }

@@ -1,6 +1,6 @@
 /** The figures of a status, read without reading the rows: totals kept by triggers (schema-1.ts), and the ends of indexes. */
 import { sql } from 'kysely'
-import { lastApplied } from './counters.ts'
+import { counter } from './counters.ts'
 import type { Queries } from './database.ts'
 import { SYNC_STATES, type SyncState, VERIFICATION_STATES } from './replication-state.ts'
 import type { Counts } from './tracking.ts'
@@ -9,7 +9,8 @@ import type { Counts } from './tracking.ts'
 export async function countEverything(queries: Queries): Promise<Counts> {
   const totals = await selectTotals(queries)
   const events = await summarizeEvents(queries)
-  const applied = await lastApplied(queries)
+  const applied = (await counter(queries, 'applied_event')) ?? 0
+  const appliedAtMs = await counter(queries, 'applied_event_at')
   const sumOf = (column: SummedColumn, where: (row: TotalsRow) => boolean = () => true) =>
     totals.filter(where).reduce((sum, row) => sum + row[column], 0)
   return {
@@ -29,6 +30,8 @@ export async function countEverything(queries: Queries): Promise<Counts> {
     // Stored events go when they are applied: the last one stored is still there, or it was the last one applied.
     lastEventSequence: Math.max(events.last ?? 0, applied),
     lastAppliedSequence: applied,
+    lastEventAtMs: latest(events.latest ?? undefined, appliedAtMs),
+    lastAppliedEventAtMs: appliedAtMs,
     oldestInventoryAtMs: await oldestInventory(queries),
   }
 }
@@ -58,9 +61,14 @@ async function summarizeEvents(queries: Queries) {
     .select(({ fn }) => [
       fn.countAll<number>().as('pending'),
       fn.min('received_at').as('oldest'),
+      fn.max('received_at').as('latest'),
       fn.max('sequence').as('last'),
     ])
     .executeTakeFirstOrThrow()
+}
+
+function latest(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.max(one, other)
 }
 
 /** Undefined when one has none yet, or when there is no repository at all. */

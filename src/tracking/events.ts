@@ -59,6 +59,21 @@ export async function lastSequence(queries: Queries, path?: RepositoryName): Pro
   return row?.last ?? undefined
 }
 
+/** When the latest of them arrived; undefined when there is none. */
+export async function lastArrival(
+  queries: Queries,
+  path: RepositoryName,
+  sequence: number,
+): Promise<number | undefined> {
+  const row = await queries
+    .selectFrom('events')
+    .select((rows) => rows.fn.max('received_at').as('last'))
+    .where('repository', '=', path)
+    .where('sequence', '<=', sequence)
+    .executeTakeFirst()
+  return row?.last ?? undefined
+}
+
 export async function deleteThrough(queries: Queries, path: RepositoryName, sequence: number): Promise<void> {
   await queries
     .deleteFrom('events')

@@ -3,11 +3,11 @@ import type { Logger } from '../log.ts'
 import type { RepositoryName } from '../oci/reference.ts'
 import { acceptEvents } from './accept.ts'
 import { chunksOf } from './chunks.ts'
-import { nextLeaseNumber, raiseLastApplied } from './counters.ts'
+import { nextLeaseNumber, raise } from './counters.ts'
 import { countEverything } from './counts.ts'
 import { deleteCursor, selectCursor, upsertCursor } from './cursors.ts'
 import type { Database, Queries } from './database.ts'
-import { deleteAllEvents, deleteThrough, lastSequence, selectEvents } from './events.ts'
+import { deleteAllEvents, deleteThrough, lastArrival, lastSequence, selectEvents } from './events.ts'
 import { deleteFailingTags, insertFailingTags, selectFailingTags } from './failing-tags.ts'
 import { extendLease, numberLease, settleRepository, startRepository } from './leases.ts'
 import { countMatching, deleteSome, resyncSome, reverifySome, type Turn } from './many-repositories.ts'
@@ -128,7 +128,7 @@ function trackingOver(database: Database, now: () => number): Tracking {
       await inTurns((turn) => transaction((tx) => deleteSome(tx, turn)))
       await transaction(async (tx) => {
         const last = await lastSequence(tx)
-        if (last !== undefined) await raiseLastApplied(tx, last)
+        if (last !== undefined) await raise(tx, 'applied_event', last)
         await deleteAllEvents(tx)
       })
     },
@@ -161,8 +161,10 @@ async function settle(
 }
 
 async function applyThrough(tx: Queries, path: RepositoryName, sequence: number): Promise<void> {
+  const arrivedAtMs = await lastArrival(tx, path, sequence)
   await deleteThrough(tx, path, sequence)
-  await raiseLastApplied(tx, sequence)
+  await raise(tx, 'applied_event', sequence)
+  if (arrivedAtMs !== undefined) await raise(tx, 'applied_event_at', arrivedAtMs)
 }
 
 /**

@@ -69,7 +69,7 @@ export interface CursorsTable {
 
 /** Numbers that only grow and outlive every row. */
 export interface CountersTable {
-  name: 'lease' | 'applied_event'
+  name: 'lease' | 'applied_event' | 'applied_event_at'
   value: number
 }
 

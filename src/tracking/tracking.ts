@@ -152,6 +152,9 @@ export interface Counts {
   /** The last one stored and the last one applied; 0 for none. */
   readonly lastEventSequence: number
   readonly lastAppliedSequence: number
+  /** When the last one stored arrived, and the latest of those applied; undefined for none. */
+  readonly lastEventAtMs: number | undefined
+  readonly lastAppliedEventAtMs: number | undefined
   /** The oldest inventory among repositories; undefined when one has none yet. */
   readonly oldestInventoryAtMs: number | undefined
 }

@@ -63,8 +63,8 @@ const BROKEN = `                        Geo Site Information
 --------------------------------------------
                              Sync Settings: Full
                            Replication lag: 91 seconds
-           Last event ID seen from primary: 12345
-                   Last event ID processed: 12000
+           Last event ID seen from primary: 12345 (2 min ago)
+                   Last event ID processed: 12000 (2 min ago)
                             Events pending: 345
                                       Jobs: paused, 0 running, 1,500 waiting
                        Last reconciliation: none yet

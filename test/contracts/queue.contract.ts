@@ -238,6 +238,19 @@ export function queueContract(make: () => Promise<{ readonly queue: Queue } & As
       await eventually(() => expect(recorder.begun).toEqual(['first', 'stays', 'risen', 'other']))
     })
 
+    it('of wake-ups that come while the key runs: the most urgent is kept', async () => {
+      await holdTheOnlyPlace()
+
+      await wake('first', asked)
+      await wake('first', reconcile)
+      for (const key of ['e1', 'e2', 'e3']) await wake(key, event)
+      recorder.letAllEnd()
+      await eventually(() => expect(recorder.begun).toHaveLength(5))
+
+      // The worker may have chosen one other before the key was known to wait again.
+      expect(recorder.begun.indexOf('first', 1)).toBeLessThanOrEqual(2)
+    })
+
     it('hold for an entry whose time has come', async () => {
       await holdTheOnlyPlace()
 

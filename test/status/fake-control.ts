@@ -31,6 +31,8 @@ export const COUNTS: Counts = {
   oldestEventAtMs: undefined,
   lastEventSequence: 12_345,
   lastAppliedSequence: 12_345,
+  lastEventAtMs: NOW_MS - 2 * MINUTE_MS,
+  lastAppliedEventAtMs: NOW_MS - 2 * MINUTE_MS,
   oldestInventoryAtMs: NOW_MS - 60 * MINUTE_MS,
 }
 

@@ -87,12 +87,12 @@ async function something(tracking: Tracking, random: () => number): Promise<void
 
 type Sums = Omit<
   Counts,
-  'oldestInventoryAtMs' | 'eventsPending' | 'oldestEventAtMs' | `last${string}Sequence`
+  'oldestInventoryAtMs' | 'eventsPending' | 'oldestEventAtMs' | `last${string}`
 >
 
 function pick(counts: Counts): Sums {
   const { oldestInventoryAtMs, eventsPending, oldestEventAtMs, ...rest } = counts
-  const { lastEventSequence, lastAppliedSequence, ...sums } = rest
+  const { lastEventSequence, lastAppliedSequence, lastEventAtMs, lastAppliedEventAtMs, ...sums } = rest
   return sums
 }
 
@@ -126,6 +126,8 @@ function recounted(rows: readonly TrackedRepository[]): Counts {
     oldestEventAtMs: undefined,
     lastEventSequence: 0,
     lastAppliedSequence: 0,
+    lastEventAtMs: undefined,
+    lastAppliedEventAtMs: undefined,
     oldestInventoryAtMs: undefined,
   }
 }

@@ -86,6 +86,8 @@ export function inboxContract(make: MakeTracking): void {
       oldestEventAtMs: undefined,
       lastEventSequence: second?.sequence,
       lastAppliedSequence: second?.sequence,
+      lastEventAtMs: second?.receivedAtMs,
+      lastAppliedEventAtMs: second?.receivedAtMs,
     })
     await tracking.accept([pushOf('team/third')])
     const { lastEventSequence } = await tracking.counts()
