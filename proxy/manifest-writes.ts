@@ -10,6 +10,7 @@ import { MANIFEST_MAX_BYTES, manifestMediaType } from '../src/oci/manifest.ts'
 import { MEDIA_TYPES } from '../src/oci/media-types.ts'
 import { parseTag, type Reference, type RepositoryName, type Tag } from '../src/oci/reference.ts'
 import type { BlobStore } from '../src/store/blob-store.ts'
+import type { Holdings } from '../src/store/holdings.ts'
 import type { Mark, RepositoryIndex } from '../src/store/repository-index.ts'
 import type { ForwardAnswer, Upstream } from '../src/upstream/upstream.ts'
 import type { Exchange } from './exchange.ts'
@@ -24,6 +25,7 @@ import { duringWrite, type WriteSender } from './write-sender.ts'
 export interface ManifestWritesDeps extends Pick<KeepDeps, 'freshness' | 'log'> {
   readonly blobs: Pick<BlobStore, 'pin' | 'stat' | 'hasRoom' | 'write'>
   readonly index: Pick<RepositoryIndex, 'mark' | 'putLink' | 'putTag' | 'doubtTag'>
+  readonly holdings: Pick<Holdings, 'dropComplete'>
   readonly upstream: Pick<Upstream, 'origin'>
   readonly send: WriteSender
   readonly locations: Locations
@@ -135,6 +137,8 @@ export function createPutManifest(deps: ManifestWritesDeps, options: ManifestWri
       notKept(error, name, tag)
     }
     try {
+      // Before it is doubted: a list of what is here would leave out what the client was told is there.
+      await deps.holdings.dropComplete(name)
       await index.doubtTag(name, tag)
     } catch (error) {
       notKept(error, name, tag)

@@ -10,7 +10,10 @@ import type { ManifestWritesDeps } from './manifest-writes.ts'
 import type { UploadsDeps } from './uploads.ts'
 
 /** In the place of the store where a push must leave nothing here. */
-export const KEEPS_NOTHING: Pick<UploadsDeps & ManifestWritesDeps, 'captures' | 'blobs' | 'index'> = {
+export const KEEPS_NOTHING: Pick<
+  UploadsDeps & ManifestWritesDeps,
+  'captures' | 'blobs' | 'index' | 'holdings'
+> = {
   captures: {
     begin: () => {},
     rename: () => {},
@@ -30,6 +33,7 @@ export const KEEPS_NOTHING: Pick<UploadsDeps & ManifestWritesDeps, 'captures' | 
     putTag: async () => false,
     doubtTag: async () => {},
   },
+  holdings: { dropComplete: async () => {} },
 }
 
 export function createModes(

@@ -32,7 +32,12 @@ export const UNREADABLE = ['EACCES', 'EPERM', 'EIO', 'ELOOP']
 
 const V2 = join(sep, 'docker', 'registry', 'v2')
 
-/** Throws when the folder is no registry's, or the store's own. */
+/** The folder cannot be adopted; the message says why. */
+export class AdoptError extends Error {
+  override readonly name = 'AdoptError'
+}
+
+/** Throws `AdoptError` when the folder is no registry's, or the store's own. */
 export async function registryAt(folder: string, paths: StorePaths): Promise<Source> {
   const given = resolve(folder)
   const candidates = [blobsUnder(given), ...(given.endsWith(V2) ? [join(given, 'blobs')] : [])]
@@ -42,11 +47,13 @@ export async function registryAt(folder: string, paths: StorePaths): Promise<Sou
     // By inode: it may be reached by another path, through a link or a mount.
     const own = await stat(paths.blobs).catch(ignoring('ENOENT', 'ENOTDIR'))
     if (own && own.ino === stats.ino && own.dev === stats.dev) {
-      throw new Error(`${folder} is this site’s own store: there is nothing to adopt`)
+      throw new AdoptError(`${folder} is this site’s own store: there is nothing to adopt`)
     }
     return { blobs, bounds: await realpath(given) }
   }
-  throw new Error(`${folder} is no registry's root directory: there is no ${candidates.join(' and no ')}`)
+  throw new AdoptError(
+    `${folder} is no registry's root directory: there is no ${candidates.join(' and no ')}`,
+  )
 }
 
 /** In the order of digests; what is not yielded is told to `skip`. */

@@ -33,6 +33,8 @@ export interface Comparison {
 export interface CompareOptions {
   /** What the primary confirmed at this time or later is believed without another question. */
   readonly trustedSinceMs: number | undefined
+  /** Those that failed in the last job: an older word for them is no longer believed. */
+  readonly failedBefore: ReadonlySet<Tag>
   /** Look through the store whatever was seen of it before. */
   readonly lookAgain: boolean
 }
@@ -81,17 +83,18 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
     }
   }
 
-  return async (name, heard, lease, { trustedSinceMs, lookAgain }) => {
+  return async (name, heard, lease, { trustedSinceMs, failedBefore, lookAgain }) => {
     const held = await holdings.tags(name)
     const mark = index.mark()
     // Taken before the question is sent: only then may its answer confirm what it says.
     const before = new Map(
       held.map((tag): [Tag, Before] => [tag, { observation: freshness.observe(name, tag), mark }]),
     )
-    const list1 = await list(name, lease.signal)
-    const listed = new Map((list1 ?? []).map(({ tag, digest }) => [tag, digest]))
     const answers = new Map<Tag, TagAnswer | TagError>()
     const away = new AbortController()
+    const signal = AbortSignal.any([lease.signal, away.signal])
+    let listed: ReadonlyMap<Tag, Digest | undefined> = new Map()
+    let unknown = false
     let failures = 0
 
     function question(tag: Tag, last: boolean): TagQuestion {
@@ -103,13 +106,19 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
         tag,
         listed: digest && seen && { digest, before: seen },
         expected: settled ? undefined : said.digest,
-        // What an event names is asked for, however lately it was confirmed.
-        trustedSinceMs: said ? undefined : trustedSinceMs,
+        trustedSinceMs: mustBeAsked(tag) ? undefined : trustedSinceMs,
+        suspects: heard.deleted,
         lookAgain,
       }
     }
 
+    /** However lately it was confirmed: an event names it, it is not listed, or it could not be asked for last time. */
+    function mustBeAsked(tag: Tag): boolean {
+      return heard.removed || heard.expected.has(tag) || !listed.has(tag) || failedBefore.has(tag)
+    }
+
     async function one(tag: Tag, last: boolean): Promise<boolean> {
+      lease.signal.throwIfAborted()
       if (away.signal.aborted) return true
       try {
         const answer = await syncTag(name, question(tag, last), lease)
@@ -126,26 +135,34 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
       }
     }
 
-    const named = [...heard.expected.keys()].filter(
-      (tag) => listed.has(tag) || before.has(tag) || heard.expected.get(tag)?.digest !== 'gone',
-    )
-    const others = new Set([...listed.keys(), ...held])
-    for (const tag of named) others.delete(tag)
-    if (!list1) {
-      for (const tag of others) {
+    const named = [...heard.expected]
+      .filter(([tag, { digest }]) => before.has(tag) || digest !== 'gone')
+      .map(([tag]) => tag)
+
+    async function others(): Promise<void> {
+      const tags = await list(name, lease.signal).catch((error: unknown) => {
+        away.abort(error)
+        throw error
+      })
+      unknown = tags === undefined
+      listed = new Map(tags?.map(({ tag, digest }) => [tag, digest]))
+      const rest = new Set([...listed.keys(), ...held])
+      for (const tag of named) rest.delete(tag)
+      if (!unknown) return forEachBounded(rest, tagsAtOnce, async (tag) => void (await one(tag, true)))
+      for (const tag of rest) {
         const seen = before.get(tag)
         if (seen) answers.set(tag, { kind: 'absent', before: seen, agrees: true })
       }
-      others.clear()
     }
-    const signal = AbortSignal.any([lease.signal, away.signal])
+
+    // What events name does not wait for a list that may be long.
     const ends = await Promise.allSettled([
       askAgain(named, { stepsMs: eventRetryMs, atOnce: tagsAtOnce, signal }, one),
-      forEachBounded(others, tagsAtOnce, async (tag) => void (await one(tag, true))),
+      others(),
     ])
     signal.throwIfAborted()
     for (const end of ends) if (end.status === 'rejected') throw end.reason
-    return { ...summary(answers, mark), mark, unknown: list1 === undefined }
+    return { ...summary(answers, mark), mark, unknown }
   }
 }
 

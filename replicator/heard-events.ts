@@ -17,7 +17,10 @@ export interface Heard {
   /** In order of arrival. */
   readonly events: readonly StoredEvent[]
   readonly expected: ReadonlyMap<Tag, Expected>
-  /** Manifests pushed without a tag, referrers among them, in the order they were first named: when they last were. */
+  /**
+   * Manifests that only events know of, in the order they were first named: when they last were. Pushed without a tag,
+   * referrers among them, or under one that was pushed again since.
+   */
   readonly pushed: ReadonlyMap<Digest, number>
   readonly deleted: ReadonlySet<Digest>
   /** Tags that any event deleted, if only to push them again later. */
@@ -35,6 +38,11 @@ export function readEvents(events: readonly StoredEvent[]): Heard {
   for (const { action, tag, digest, receivedAtMs: heardAtMs } of events) {
     if (action === 'rename') removed = true
     if (action === 'push' && digest) {
+      const before = tag && expected.get(tag)
+      // Overwritten before a job saw it: no list names it any more, and its digest can still be pulled.
+      if (before && before.digest !== 'gone' && before.digest !== digest) {
+        pushed.set(before.digest, before.heardAtMs)
+      }
       if (tag) expected.set(tag, { digest, heardAtMs })
       else pushed.set(digest, heardAtMs)
     }
@@ -63,11 +71,11 @@ export interface Unsettled {
 
 /**
  * Up to which event the inbox is done with; undefined when nothing is. A tag that was pushed and could not be copied is
- * not among what stays: the list of tags names it again.
+ * not among what stays: the list of tags names it again, unless it was overwritten.
  */
 export function appliedThrough(events: readonly StoredEvent[], unsettled: Unsettled): number | undefined {
   const first = events.findIndex(({ action, tag, digest }) => {
-    if (tag !== undefined) return action === 'delete' && unsettled.tags.has(tag)
+    if (tag !== undefined && action === 'delete') return unsettled.tags.has(tag)
     return digest !== undefined && action !== 'mount' && unsettled.digests.has(digest)
   })
   return (first === -1 ? events : events.slice(0, first)).at(-1)?.sequence

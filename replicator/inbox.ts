@@ -66,7 +66,27 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
   const again = new Set<RepositoryName>()
   const resting = new Map<RepositoryName, { again: boolean; readonly timer: NodeJS.Timeout }>()
 
-  async function touchedBy(notices: readonly Notice[]): Promise<Map<RepositoryName, Touched>> {
+  /**
+   * A rename is told of once for all that lies under the path. Each repository held there gets an event of its own, as
+   * its own job is to find that its end is no surprise.
+   */
+  async function withMoved(notices: readonly Notice[]): Promise<Notice[]> {
+    const all: Notice[] = []
+    for (const notice of notices) {
+      all.push(notice)
+      const { id, action, repository, renamedTo } = notice
+      if (action !== 'rename') continue
+      for await (const name of holdings.repositories(undefined, repository)) {
+        // A listing wider than asked for must not make the whole site be asked for again.
+        if (!name.startsWith(`${repository}/`)) continue
+        const to = renamedTo && parseRepositoryName(renamedTo + name.slice(repository.length))
+        all.push({ ...notice, id: `${id} ${name}`, repository: name, renamedTo: to })
+      }
+    }
+    return all
+  }
+
+  function touchedBy(notices: readonly Notice[]): Map<RepositoryName, Touched> {
     const all = new Map<RepositoryName, Touched>()
     const touched = (name: RepositoryName): Touched => {
       const known = all.get(name)
@@ -81,19 +101,8 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
       else named.beyondTags = true
       if (action === 'delete' && digest) named.deleted.add(digest)
       // GitLab tells of a deleted repository by its name alone.
-      if (action === 'delete' && !digest && !tag) named.everything = true
-      if (action !== 'rename') continue
-      named.everything = true
+      if (action === 'rename' || (action === 'delete' && !digest && !tag)) named.everything = true
       if (renamedTo) touched(renamedTo).beyondTags = true
-      for await (const name of holdings.repositories(undefined, repository)) {
-        // A listing wider than asked for must not make the whole site be asked for again.
-        if (name !== repository && !name.startsWith(`${repository}/`)) continue
-        const moved = touched(name)
-        moved.beyondTags = true
-        moved.everything = true
-        const target = renamedTo && parseRepositoryName(renamedTo + name.slice(repository.length))
-        if (target) touched(target).beyondTags = true
-      }
     }
     return all
   }
@@ -153,15 +162,17 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
 
   return {
     async accept(notices) {
-      const touched = await touchedBy(notices.filter((notice) => modeFor(notice) !== 'deny'))
+      const all = await withMoved(notices)
+      const touched = touchedBy(all.filter((notice) => modeFor(notice) !== 'deny'))
       for (const [name, { tags, beyondTags }] of touched) freshness.renew(name, beyondTags ? [] : [...tags])
       await forEachBounded(touched, AT_ONCE, ([name, each]) => unconfirm(name, each))
-      const kept = notices.filter((notice) => modeFor(notice) === 'replicate')
+      const kept = all.filter((notice) => modeFor(notice) === 'replicate')
       const receivedAtMs = now()
       const due =
         kept.length === 0 ? [] : await tracking.accept(kept.map((notice) => ({ ...notice, receivedAtMs })))
-      for (const { action } of kept) metrics.events.inc({ action })
-      metrics.eventsIgnored.inc({ reason: 'mode' }, notices.length - kept.length)
+      const counted = notices.filter((notice) => modeFor(notice) === 'replicate')
+      for (const { action } of counted) metrics.events.inc({ action })
+      metrics.eventsIgnored.inc({ reason: 'mode' }, notices.length - counted.length)
       // Not waited for: senders give up after half a second, and a queue that is away can take longer to say so.
       for (const path of new Set(due)) void wake(path)
     },

@@ -55,6 +55,8 @@ export interface Reconciler {
 }
 
 const CURSOR = 'reconcile'
+/** Since when removals are counted by passes of which none was completed yet, in wall-clock milliseconds. */
+const COUNTING = 'reconcile counting'
 /** What the cursor holds: the last pass, and the release of the brake that it served. */
 type Saved = PassReport & { readonly releasedAtMs?: number | undefined }
 
@@ -166,14 +168,27 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     return result
   }
 
+  /**
+   * A pass that failed and is tried again goes on with the same count, and a release that no pass could serve ends after a
+   * period: else a catalog that cannot be had would disarm the brake.
+   */
+  async function beginCounting(atMs: number, releasedAtMs: number | undefined): Promise<void> {
+    const sinceMs = Math.max(Number((await tracking.cursor(COUNTING)) ?? 0), releasedAtMs ?? 0)
+    const ageMs = atMs - sinceMs
+    if (ageMs >= 0 && ageMs < reconcileMs) return
+    await brake.beginPass()
+    await tracking.setCursor(COUNTING, String(atMs))
+  }
+
   async function onePass(): Promise<PassReport> {
     const startedAtMs = now()
     try {
       const releasedAtMs = await unservedRelease(await saved())
-      if (releasedAtMs === undefined) await brake.beginPass()
+      await beginCounting(startedAtMs, releasedAtMs)
       const comparison = await compareRepositories(deps, startedAtMs, closing.signal)
       const report = { ...comparison, startedAtMs, endedAtMs: now() }
       await tracking.setCursor(CURSOR, JSON.stringify({ ...report, releasedAtMs } satisfies Saved))
+      await tracking.setCursor(COUNTING, undefined)
       lastPass = report
       failure = undefined
       const calm = comparison.gone + comparison.disallowed === 0

@@ -115,8 +115,9 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     }
     const settled = await tracking.settle(lease.lease, outcome, appliedThrough)
     metrics.replicationRuns.inc({ outcome: settled === 'stale' ? 'lost' : outcome.kind })
-    if (outcome.kind === 'failed')
+    if (outcome.kind === 'failed') {
       log.warn({ repository: name, ...outcome, failingTags: undefined }, 'not in step')
+    }
     if (settled === 'again') await queue.wake({ key: name, priority: PRIORITIES.event })
     if (settled === 'done') await afterwards?.()
   }
@@ -158,8 +159,9 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
   async function replicate(job: Job): Promise<Result> {
     const { name, lease, heard, past } = job
     const { lookAgain, trustedSinceMs } = thoroughness(past)
+    const failedBefore = new Set(past.failingTags.map(({ tag }) => tag))
     const [compared, pushed] = await both(
-      compareTags(name, heard, lease, { lookAgain, trustedSinceMs }),
+      compareTags(name, heard, lease, { lookAgain, trustedSinceMs, failedBefore }),
       settleEvents.pushed(name, heard, lease),
     )
     const gone = await isGone(compared, job)
@@ -182,18 +184,21 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
         tags: new Set([...compared.failing.keys(), ...removed.overtaken]),
       }),
       afterwards: async () => {
-        if (outcome.kind !== 'synced') return
-        if (gone) await forget(name)
-        else await holdings.markComplete(name, compared.mark.atMs)
+        if (outcome.kind === 'synced' && gone) return forget(name, lease)
+        if (outcome.kind === 'synced') return holdings.markComplete(name, compared.mark.atMs)
+        // A tag that nobody could ask about may still be whole; one that is known to be lacking is not.
+        const lacking = compared.failing.values().some(({ digest }) => digest !== undefined)
+        if (lacking) await holdings.dropComplete(name)
       },
     }
   }
 
   /** How much is believed without asking the primary, and without looking at the disk, again. */
   function thoroughness({ row, retryCount }: Past) {
-    // Pending after a failure says only that; by a hand (`reverify`) it says: everything.
-    const byHand = row?.verificationState === 'pending' && retryCount === 0
-    const lookAgain = byHand || isComparisonDue(row?.inventoryAtMs)
+    const inventoryAtMs = row?.inventoryAtMs
+    // Pending at first, or after a failure, says only that; by a hand (`reverify`) it says: everything.
+    const byHand = row?.verificationState === 'pending' && retryCount === 0 && inventoryAtMs !== undefined
+    const lookAgain = byHand || isComparisonDue(inventoryAtMs)
     if (byHand || reconcileMs === undefined) return { lookAgain, trustedSinceMs: undefined }
     // A job that was cut short does not begin at its first tag again.
     return { lookAgain, trustedSinceMs: lookAgain ? now() - reconcileMs / 4 : 0 }
@@ -219,7 +224,7 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     return {
       outcome: { kind: 'released' },
       appliedThrough: heard.events.at(-1)?.sequence,
-      afterwards: () => forget(name),
+      afterwards: () => forget(name, lease),
     }
   }
 
@@ -244,8 +249,8 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
   }
 
   /** What was heard since the job settled must not be forgotten with the row. */
-  async function forget(name: RepositoryName): Promise<void> {
-    if ((await tracking.pendingEvents(name)).length === 0) await tracking.forget(name)
+  async function forget(name: RepositoryName, { lease: { change } }: HeldLease): Promise<void> {
+    if ((await tracking.pendingEvents(name)).length === 0) await tracking.forget(name, change)
   }
 
   return async (key, signal) => {

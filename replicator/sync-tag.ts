@@ -50,6 +50,8 @@ export interface TagQuestion {
   readonly expected?: Digest | 'gone' | undefined
   /** What is held is believed without a question when the primary confirmed it at this time or later. */
   readonly trustedSinceMs?: number | undefined
+  /** Digests whose removal was heard of: what points at one is asked for. */
+  readonly suspects?: ReadonlySet<Digest> | undefined
   /** Look through the store whatever was seen of it before. */
   readonly lookAgain?: boolean | undefined
 }
@@ -95,13 +97,17 @@ export function createSyncTag(
   const { index, freshness, upstream, copying, whole } = deps
 
   /** The primary's word that tag and digest belong together is its word for the manifest's link as well. */
-  async function renew(name: RepositoryName, tag: Tag, held: HeldTag, mark: Mark): Promise<boolean> {
+  async function renew(held: HeldTag, { observation, mark }: Before): Promise<boolean> {
+    const { name, tag } = observation
     const { digest, confirmedAtMs } = held
     const link = await index.link(name, 'manifest', digest)
     if (link?.confirmedAtMs === undefined || mark.atMs - link.confirmedAtMs >= recheckMs) {
       if (!(await index.putLink(name, 'manifest', digest, mark))) return false
     }
-    if (confirmedAtMs === undefined) return index.putTag(name, tag, digest, mark)
+    if (confirmedAtMs === undefined) {
+      // What was written since stays: to write the tag is more than to say again that it stands.
+      return freshness.stands(observation) && (await index.putTag(name, tag, digest, mark))
+    }
     index.renewTag(name, tag, digest, mark)
     return true
   }
@@ -113,10 +119,10 @@ export function createSyncTag(
     held: HeldTag,
     lease: HeldLease,
   ): Promise<TagAnswer | undefined> {
-    const { tag, listed, expected, trustedSinceMs } = question
+    const { listed, expected, trustedSinceMs } = question
     const { digest, confirmedAtMs } = held
     const agrees = expected === undefined || expected === digest
-    if (!agrees || (listed && listed.digest !== digest)) return undefined
+    if (!agrees || (listed && listed.digest !== digest) || question.suspects?.has(digest)) return undefined
     const trusted =
       expected === undefined &&
       confirmedAtMs !== undefined &&
@@ -126,7 +132,7 @@ export function createSyncTag(
     if (!(await whole.has(name, digest, question.lookAgain))) return undefined
     if (!listed) return { kind: 'held', digest, askedAtMs: confirmedAtMs, agrees }
     await lease.hold()
-    if (!(await renew(name, tag, held, listed.before.mark))) return undefined
+    if (!(await renew(held, listed.before))) return undefined
     // What was written since the list was asked for stays unconfirmed; the list is right as of then.
     freshness.confirm(listed.before.observation, digest)
     return { kind: 'held', digest, askedAtMs: listed.before.mark.atMs, agrees }
@@ -140,7 +146,7 @@ export function createSyncTag(
     before: Before,
     lease: HeldLease,
   ): Promise<TagAnswer | undefined> {
-    const { tag, expected } = question
+    const { expected } = question
     const { digest } = held
     const agrees = expected === undefined || expected === digest
     if (!(await whole.has(name, digest, question.lookAgain))) {
@@ -149,7 +155,7 @@ export function createSyncTag(
     const answer = { kind: 'held', digest, askedAtMs: undefined, agrees } as const
     if (!agrees) return answer
     await lease.hold()
-    if (!(await renew(name, tag, held, before.mark))) return undefined
+    if (!(await renew(held, before))) return undefined
     return freshness.confirm(before.observation, digest) ? answer : undefined
   }
 

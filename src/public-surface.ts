@@ -57,12 +57,12 @@ const SITE: Credential = { kind: 'site' }
 export async function startPublicSurface(config: Config, deps: PublicSurfaceDeps): Promise<Listener> {
   const { log, metrics, lifecycle, store, fill, freshness } = deps
   const { upstream, breaker } = deps.primary
-  const { blobs, index } = store
+  const { blobs, index, holdings } = store
   const { http } = config
 
   const confirm = createConfirm({ upstream, index, blobs })
 
-  const keep = { ...deps, blobs, index, freshness }
+  const keep = { ...deps, blobs, index, holdings, freshness }
   const manifests = createHeldManifests(blobs)
   const standings = createStandings({
     index,
@@ -121,7 +121,7 @@ export async function startPublicSurface(config: Config, deps: PublicSurfaceDeps
     deleteBlob: deletes.deleteBlob,
     startUpload: uploads.startUpload,
     continueUpload: uploads.continueUpload,
-    list: createLists({ passThrough, holdings: store.holdings, maxStaleMs: config.outage.maxStaleMs }),
+    list: createLists({ passThrough, holdings, maxStaleMs: config.outage.maxStaleMs }),
     token: createTokenService(
       { upstream },
       { ...writeOptions, services: config.auth.kind === 'token' ? config.auth.services : [] },
@@ -166,6 +166,8 @@ export async function startPublicSurface(config: Config, deps: PublicSurfaceDeps
       ...kept,
       readManifest: (exchange) => passThrough(exchange),
       readBlob: (exchange) => passThrough(exchange),
+      // What is still here from before it was passed through stands in for nothing.
+      list: (exchange, { kind }) => passThrough(exchange, { judged: kind !== 'referrers' }),
       putManifest: createPutManifest(through, writeOptions),
       startUpload,
       continueUpload,

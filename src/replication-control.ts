@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import packageJson from '../package.json' with { type: 'json' }
 import { adopt } from '../replicator/adopt.ts'
+import { AdoptError } from '../replicator/adopt-source.ts'
 import { ahead } from '../replicator/ahead.ts'
 import type { Brake } from '../replicator/brake.ts'
 import type { Copying } from '../replicator/copying.ts'
@@ -67,11 +68,16 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
       counts: () => tracking.counts(),
       brake: () => brake.status(),
       queue: async () => ({ ...(await queue.depth()), paused: await queue.isPaused() }),
-      reconcile() {
-        const { lastPass, failure, periodMs } = reconciler.status()
+      async reconcile() {
+        const { lastPass, failure } = reconciler.status()
+        // The reconciler measures it once a minute, for itself. Where this is not told, `counts` says why.
+        const oldestAtMs = await tracking.counts().then(
+          ({ oldestInventoryAtMs }) => oldestInventoryAtMs,
+          () => undefined,
+        )
         return {
           lastPassAtMs: lastPass?.endedAtMs,
-          achievedPeriodMs: periodMs,
+          achievedPeriodMs: oldestAtMs === undefined ? undefined : Math.max(0, Date.now() - oldestAtMs),
           settingMs: replication.reconcileMs,
           error: failure?.message,
         }
@@ -98,8 +104,16 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
     if (typeof which === 'string' && !one) return 0
     const filter = typeof which === 'string' ? { only: which } : which
     const count = await act(filter, { dryRun })
-    if (!dryRun && one) await queue.wake({ key: one.path, priority: PRIORITIES.asked })
+    if (dryRun) return count
+    const due = one ? [one] : await tracking.due(Date.now(), PAGE)
+    await Promise.all(due.map(({ path }) => queue.wake({ key: path, priority: PRIORITIES.asked })))
     return count
+  }
+
+  /** What it held back failed for that, and would be tried again within the hour only. */
+  async function releaseBrake(): Promise<void> {
+    await brake.release()
+    await byHand({ state: 'failed', needsAttention: false }, false, tracking.resync)
   }
 
   async function digestThere(name: RepositoryName, tag: Tag, signal?: AbortSignal) {
@@ -121,7 +135,7 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
     pause: () => queue.pause(),
     resume: () => queue.resume(),
     brake: () => brake.status(),
-    releaseBrake: () => brake.release(),
+    releaseBrake,
     hidden: (under) => holdings.hidden(under),
     restore: (id) => holdings.restore(id),
 
@@ -203,7 +217,9 @@ async function saying<T>(work: () => Promise<T>): Promise<T> {
     if (error instanceof UpstreamError && error.kind !== 'aborted') {
       throw new ControlRefused(`the primary could not be asked: ${error.message}`, { cause: error })
     }
-    if (error instanceof StoreError) throw new ControlRefused(error.message, { cause: error })
+    if (error instanceof StoreError || error instanceof AdoptError) {
+      throw new ControlRefused(error.message, { cause: error })
+    }
     throw error
   }
 }

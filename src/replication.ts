@@ -48,6 +48,9 @@ export interface Replication {
   hint(name: RepositoryName): void
 }
 
+/** What a killed process was at work on waits so long for the next one. */
+const LEASE_TTL_MS = 15_000
+
 /** Resolves when events are taken and jobs run. Throws when the events listener cannot listen. */
 export async function startReplication(config: Config, deps: ReplicationDeps): Promise<Replication> {
   const { log, metrics, lifecycle, store, fill, freshness, primary } = deps
@@ -93,7 +96,7 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
   const reconciler = createReconciler(parts, { reconcileMs })
   const sync = createSyncRepository(
     { ...parts, copying, confirm, upstream, whole },
-    { recheckMs, reconcileMs },
+    { recheckMs, reconcileMs, leaseTtlMs: LEASE_TTL_MS },
   )
   queue.work(sync, { concurrency })
   lifecycle.own('jobs', queue)

@@ -4,6 +4,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
+import { isIP } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
@@ -58,7 +59,7 @@ export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
       : context.json({ status: 'failed', reason }, 503)
   })
 
-  app.use(requireToken(token), refuseOtherSites, refuseLargeBodies)
+  app.use(requireToken(token), refuseOtherNames(token), refuseOtherSites, refuseLargeBodies)
   app.get('/metrics', async (context) =>
     context.body(await ports.metrics(), 200, { 'content-type': METRICS_TYPE }),
   )
@@ -128,6 +129,21 @@ function requireToken(token: () => string | undefined): MiddlewareHandler {
     if (presented !== undefined && sameSecret(presented, expected)) return await next()
     const headers = { 'www-authenticate': 'Bearer realm="geo-registry admin"' }
     return context.json({ error: 'expected the admin token as a bearer token' }, 401, headers)
+  }
+}
+
+/**
+ * A name that such a page's owner has lead to this machine makes the page one of this site, to a browser. Who needs no
+ * token comes by the loopback address, as itself or as `localhost`; with a token no browser adds it by itself.
+ */
+function refuseOtherNames(token: () => string | undefined): MiddlewareHandler {
+  return async function refuseOtherNames(context, next) {
+    const name = new URL(context.req.url).hostname.replace(/^\[|\]$/g, '')
+    if (token() !== undefined || name === 'localhost' || isIP(name) !== 0) return await next()
+    return context.json(
+      { error: 'expected localhost or an address as Host, since http.admin.token is not set' },
+      403,
+    )
   }
 }
 

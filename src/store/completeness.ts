@@ -23,7 +23,14 @@ const MEMORY_ENTRIES = 16_384
 export function createCompleteness(paths: StorePaths, files: DurableFiles, now: () => number): Completeness {
   const mutex = createKeyedMutex()
   /** Without a mark, and when that was last made sure of: most events concern repositories that have none. */
-  const unmarked = new LRUCache<RepositoryName, number>({ max: MEMORY_ENTRIES })
+  const unmarked = new LRUCache<RepositoryName, number>({
+    max: MEMORY_ENTRIES,
+    dispose: (atMs, _name, reason) => {
+      if (reason === 'evict') forgottenAtMs = Math.max(forgottenAtMs, atMs)
+    },
+  })
+  /** The latest that is no longer remembered: whose it was, nobody knows. */
+  let forgottenAtMs = -1
 
   return {
     completeSince: async (name) => {
@@ -33,7 +40,7 @@ export function createCompleteness(paths: StorePaths, files: DurableFiles, now: 
     markComplete: (name, atMs) =>
       mutex.run(name, async () => {
         // Something was heard of after the inventory that the mark speaks of was asked for.
-        if (atMs <= (unmarked.get(name) ?? -1)) return
+        if (atMs <= (unmarked.get(name) ?? forgottenAtMs)) return
         unmarked.delete(name)
         await files.write(paths.complete(name), String(Math.trunc(atMs)))
       }),

@@ -1,6 +1,6 @@
 /** What this site holds, read from Distribution's folders; a change of it goes through the repository's own queue. */
 import { stat } from 'node:fs/promises'
-import { createCompleteness } from './completeness.ts'
+import type { Completeness } from './completeness.ts'
 import { ignoring } from './durable-files.ts'
 import type { Guard } from './failures.ts'
 import { createHidden, type HiddenDeps } from './hidden.ts'
@@ -8,6 +8,7 @@ import type { Holdings } from './holdings.ts'
 import { linksIn, repositoriesIn, storedDigests, tagsIn } from './walk.ts'
 
 export interface FsHoldingsDeps extends HiddenDeps {
+  readonly completeness: Completeness
   readonly guard: Guard
 }
 
@@ -16,15 +17,9 @@ export interface FsHoldings extends Holdings {
   close(): Promise<void>
 }
 
-export interface FsHoldingsOptions {
-  /** Wall clock in milliseconds; default `Date.now`. */
-  readonly now?: (() => number) | undefined
-}
-
 /** Its listings throw what the filesystem throws, everything else `StoreError`. */
-export function createFsHoldings(deps: FsHoldingsDeps, options: FsHoldingsOptions = {}): FsHoldings {
-  const { paths, files, guard } = deps
-  const completeness = createCompleteness(paths, files, options.now ?? Date.now)
+export function createFsHoldings(deps: FsHoldingsDeps): FsHoldings {
+  const { paths, completeness, guard } = deps
   return {
     repositories: (signal, under) => repositoriesIn(paths.repositories, signal, under),
     tags: (name) =>

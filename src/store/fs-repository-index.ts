@@ -9,6 +9,7 @@ import type { Logger } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
 import { StoreError } from './blob-store.ts'
+import type { Completeness } from './completeness.ts'
 import { createConfirmations } from './confirmations.ts'
 import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
 import { createExpiries, EXPIRED_AT_MS } from './expiries.ts'
@@ -34,6 +35,7 @@ export interface FsRepositoryIndexDeps {
   readonly paths: StorePaths
   readonly files: DurableFiles
   readonly blobs: Pick<FsBlobStore, 'pin' | 'secure'>
+  readonly completeness: Pick<Completeness, 'dropComplete'>
   readonly guard: Guard
   readonly log: Logger
 }
@@ -64,7 +66,7 @@ export function createFsRepositoryIndex(
   deps: FsRepositoryIndexDeps,
   options: FsRepositoryIndexOptions = {},
 ): FsRepositoryIndex {
-  const { paths, files, blobs, guard, log } = deps
+  const { paths, files, blobs, completeness, guard, log } = deps
   const now = options.now ?? Date.now
   const confirmations = createConfirmations(paths, files)
   const expiries = createExpiries(paths, files)
@@ -324,6 +326,7 @@ export function createFsRepositoryIndex(
       if (issuedAtSeconds <= held.issuedAtSeconds) return 'older'
       // First the content, then the identity: after a crash in between, the next token hides the rest.
       tombstones.bury(name)
+      await completeness.dropComplete(name) // It spoke of the former project.
       await hide(name, [MANIFESTS, LAYERS])
       forget()
       await keepIdentity(name, identity)

@@ -6,6 +6,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
+import type { Completeness } from './completeness.ts'
 import { createConfirmations } from './confirmations.ts'
 import { type DurableFiles, ignoring } from './durable-files.ts'
 import type { FsBlobStore } from './fs-blob-store.ts'
@@ -31,13 +32,14 @@ export interface HiddenDeps {
   readonly files: DurableFiles
   readonly blobs: Pick<FsBlobStore, 'pin' | 'secure'>
   readonly index: Pick<FsRepositoryIndex, 'rearrange'>
+  readonly completeness: Pick<Completeness, 'dropComplete'>
 }
 
 /** When it was hidden, then what keeps two apart. A path could not be written so. */
 const ID = /^(\d{1,15})-[0-9a-f-]{36}$/
 
 export function createHidden(deps: HiddenDeps): Pick<Holdings, 'hidden' | 'restore'> {
-  const { paths, files, blobs, index } = deps
+  const { paths, files, blobs, index, completeness } = deps
   const confirmations = createConfirmations(paths, files)
 
   /** Undefined for another folder's name, and when there is nothing in it (any longer). */
@@ -105,6 +107,7 @@ export function createHidden(deps: HiddenDeps): Pick<Holdings, 'hidden' | 'resto
     const entry = await entryOf(id)
     if (!entry) return false // Another restored it while this one waited for its turn.
     const folder = join(paths.hiddenRepositories(join(paths.hidden, id)), name)
+    await completeness.dropComplete(name) // The primary may not have what comes back.
     await files.ensureFolder(paths.entry(name, LAYERS))
     await files.ensureFolder(paths.entry(name, MANIFESTS))
     for (const { kind, digest } of entry.links) await restoreLink(name, folder, linkEntry(kind, digest))

@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { BlobStore } from './blob-store.ts'
+import { createCompleteness } from './completeness.ts'
 import { createDurableFiles, ignoring } from './durable-files.ts'
 import { createGuard } from './failures.ts'
 import { createFsBlobStore } from './fs-blob-store.ts'
@@ -66,8 +67,9 @@ export async function openStore(
 
   const guard = createGuard(metrics)
   const blobs = createFsBlobStore({ paths, files, guard, log, metrics }, options)
-  const index = createFsRepositoryIndex({ paths, files, blobs, guard, log }, options)
-  const holdings = createFsHoldings({ paths, files, blobs, index, guard }, options)
+  const completeness = createCompleteness(paths, files, options.now ?? Date.now)
+  const index = createFsRepositoryIndex({ paths, files, blobs, completeness, guard, log }, options)
+  const holdings = createFsHoldings({ paths, files, blobs, index, completeness, guard })
   let collecting = false
   return {
     blobs,

@@ -15,11 +15,12 @@ export async function acceptEvents(
   nowMs: number,
 ): Promise<RepositoryName[]> {
   const fresh = await newOnes(queries, events)
+  const all = [...fresh, ...(await derivedFrom(queries, fresh))]
   // The rows first: who holds a repository's row may number its events (events.ts).
   for (const paths of chunksOf(await touchedBy(queries, fresh))) {
     await insertOrDirty(queries, paths, { priority: EVENT_PRIORITY, active: true }, nowMs)
   }
-  for (const chunk of chunksOf(fresh)) await insertEvents(queries, chunk)
+  for (const chunk of chunksOf(all)) await insertEvents(queries, chunk)
   const due: RepositoryName[] = []
   // Of an event that came again, too: the first answer's wake-up may have been lost.
   for (const paths of chunksOf(await touchedBy(queries, events))) {
@@ -37,6 +38,23 @@ async function newOnes(queries: Queries, events: readonly InboxEvent[]): Promise
     for (const id of await knownEventIds(queries, ids)) known.add(id)
   }
   return fresh.filter((event) => !known.has(event.id))
+}
+
+/**
+ * A registry sends one event for a path and all that lies under it. Each repository has its own here, or what the rename
+ * took away from it would look like a loss that nothing explains.
+ */
+async function derivedFrom(queries: Queries, events: readonly InboxEvent[]): Promise<InboxEvent[]> {
+  const derived: InboxEvent[] = []
+  for (const event of events) {
+    const { repository, renamedTo } = event
+    if (renamedTo === undefined) continue
+    for (const path of await pathsUnder(queries, repository)) {
+      const moved = parseRepositoryName(renamedTo + path.slice(repository.length))
+      derived.push({ ...event, id: `${event.id} ${path}`, repository: path, renamedTo: moved })
+    }
+  }
+  return derived
 }
 
 /** Each once, sorted: two who touch the same rows take them in the same order. */

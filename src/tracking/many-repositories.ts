@@ -33,6 +33,8 @@ export async function resyncSome(
       needs_attention: 0,
       retry_count: 0,
       retry_at: null,
+      // Else the job would take what was confirmed a while ago for compared.
+      verification_state: 'pending',
       change: nextChange(),
     })
     .where('id', 'in', someIds(queries, filter, turn))

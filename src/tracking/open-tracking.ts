@@ -118,9 +118,9 @@ function trackingOver(database: Database, now: () => number): Tracking {
       dryRun
         ? countMatching(queries, filter)
         : inTurns((turn) => transaction((tx) => reverifySome(tx, filter, turn))),
-    forget: (path) =>
+    forget: (path, change) =>
       transaction(async (tx) => {
-        await deleteRepository(tx, path)
+        if (!(await deleteRepository(tx, path, change)) && change !== undefined) return
         const last = await lastSequence(tx, path)
         if (last !== undefined) await applyThrough(tx, path, last)
       }),

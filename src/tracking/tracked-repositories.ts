@@ -100,8 +100,18 @@ export async function pathsUnder(queries: Queries, path: RepositoryName): Promis
   return rows.map((row) => row.path)
 }
 
-export async function deleteRepository(queries: Queries, path: RepositoryName): Promise<void> {
-  await queries.deleteFrom('tracked_repositories').where('path', '=', path).execute()
+/** Whether there was such a row; with `change`, one that was not dirtied since. */
+export async function deleteRepository(
+  queries: Queries,
+  path: RepositoryName,
+  change: number | undefined,
+): Promise<boolean> {
+  const { numDeletedRows } = await queries
+    .deleteFrom('tracked_repositories')
+    .where('path', '=', path)
+    .$if(change !== undefined, (query) => query.where('change', '=', change as number))
+    .executeTakeFirstOrThrow()
+  return numDeletedRows > 0n
 }
 
 type Row = Pick<Selectable<TrackedRepositoriesTable>, (typeof COLUMNS)[number]>

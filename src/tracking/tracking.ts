@@ -201,8 +201,11 @@ export interface Tracking extends AsyncDisposable {
    * attention. Otherwise as `resync`.
    */
   reverify(filter: ListOptions, options: { readonly dryRun: boolean }): Promise<number>
-  /** The repository is neither at the primary nor here any longer (or no longer to be here): its row goes. */
-  forget(path: RepositoryName): Promise<void>
+  /**
+   * The repository is neither at the primary nor here any longer (or no longer to be here): its row goes. With a lease's
+   * `change`, only while nothing was heard of it since.
+   */
+  forget(path: RepositoryName, change?: number): Promise<void>
   /** Everything but cursors is forgotten: `rebuild`. Part by part, as `resync`. */
   clear(): Promise<void>
 

@@ -65,6 +65,8 @@ const DEFAULT_LIFETIME_SECONDS = 60
 /** A kept token is given up this long before its end, or a quarter of its life before where that is less. */
 const MARGIN_MS = 10_000
 const KEPT_TOKENS = 1000
+/** GitLab may ban an address for an hour, its clients with it, after 30 refused logins in 3 minutes. */
+const REFUSED_REST_MS = 15_000
 
 /** Throws when `realm` is no URL, or is http while the primary is https. */
 export function createPasswordTokenSource(
@@ -81,6 +83,10 @@ export function createPasswordTokenSource(
   const fetches = singleFlight<string, string>()
   const pings = singleFlight<'ping', Demand>()
   let demand: Demand | undefined
+  /** The last login that the token service did not take. */
+  let refusedLogin:
+    | { readonly authorization: string; readonly untilMs: number; readonly error: Error }
+    | undefined
 
   async function askPrimary(): Promise<Demand> {
     const answer = await dispatcher.send({
@@ -102,7 +108,9 @@ export function createPasswordTokenSource(
   }
 
   async function fetchToken(tokenUrl: URL, scope: string): Promise<string> {
-    const { username } = login()
+    const { username, password } = login()
+    const sent = basic({ username, password })
+    if (refusedLogin?.authorization === sent && now() < refusedLogin.untilMs) throw refusedLogin.error
     const url = new URL(tokenUrl)
     url.searchParams.append('account', username)
     if (scope !== '') url.searchParams.append('scope', scope)
@@ -112,14 +120,20 @@ export function createPasswordTokenSource(
         operation: 'token',
         method: 'GET',
         url: url.href,
-        headers: { authorization: basic(login()), 'accept-encoding': 'identity' },
+        headers: { authorization: sent, 'accept-encoding': 'identity' },
         headMs,
         repeatable: true,
       })
       .catch((error: unknown) => {
         throw url.origin === new URL(dispatcher.origin).origin ? error : elsewhere(error)
       })
-    if (answer.status !== 200) throw await refusal(answer, { what: 'login of the site', deadlineMs: headMs })
+    if (answer.status !== 200) {
+      const error = await refusal(answer, { what: 'login of the site', deadlineMs: headMs })
+      if (answer.status === 401) {
+        refusedLogin = { authorization: sent, untilMs: now() + REFUSED_REST_MS, error }
+      }
+      throw error
+    }
     const { token, lifetimeMs } = await readToken(answer, headMs)
     const authorization = `Bearer ${token}`
     const untilMs = askedAtMs + lifetimeMs - Math.min(MARGIN_MS, lifetimeMs / 4)

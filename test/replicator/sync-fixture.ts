@@ -62,7 +62,7 @@ export interface SyncFixture extends AsyncDisposable {
   /** What is held, tag by tag. */
   tags(name?: RepositoryName): Promise<Record<string, Digest>>
   /** Requests to the primary so far, by operation. */
-  asked(): Promise<Record<string, number>>
+  asked(): Promise<Record<'manifest' | 'blob' | 'confirm', number>>
 }
 
 export type Heard = Partial<Omit<InboxEvent, 'tag'>> & {
@@ -79,7 +79,7 @@ export async function syncFixture(
   options: SyncFixtureOptions = {},
 ): Promise<SyncFixture> {
   await using starting = new AsyncDisposableStack()
-  const log = pino({ level: process.env['SYNC_LOG'] ?? 'silent' })
+  const log = pino({ level: 'silent' })
   const { now = Date.now, mode = () => 'replicate' as const } = options
   const same = <T>(part: T) => part
   const stored = starting.use(await storeFixture({ now }))
@@ -172,12 +172,9 @@ export async function syncFixture(
     },
     async asked() {
       const { values } = await metrics.upstreamRequests.get()
-      const sums: Record<string, number> = {}
-      for (const { labels, value } of values) {
-        const operation = String(labels.operation)
-        sums[operation] = (sums[operation] ?? 0) + value
-      }
-      return sums
+      const sum = (operation: string) =>
+        values.reduce((all, { labels, value }) => all + (labels.operation === operation ? value : 0), 0)
+      return { manifest: sum('manifest'), blob: sum('blob'), confirm: sum('confirm') }
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

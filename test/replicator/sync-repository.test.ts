@@ -69,9 +69,9 @@ describe('a job of a repository', () => {
     await site.sync(name)
 
     const after = await site.asked()
-    expect(Number(after['manifest']) - Number(before['manifest'])).toBe(3)
-    expect(after['blob']).toBe(before['blob'])
-    expect(after['confirm']).toBe(before['confirm'])
+    expect(after.manifest - before.manifest).toBe(3)
+    expect(after.blob).toBe(before.blob)
+    expect(after.confirm).toBe(before.confirm)
     expect(primary.logs().split('manifest get').length).toBeLessThanOrEqual(pulls + 3)
     expect(await site.row(name)).toMatchObject({ state: 'synced' })
   })
@@ -91,7 +91,7 @@ describe('a job of a repository', () => {
 
     await site.run(name)
 
-    expect((await site.asked())['manifest']).toBe(Number(before['manifest']) + 1)
+    expect((await site.asked()).manifest).toBe(before.manifest + 1)
     expect(await site.tags(name)).toMatchObject({ v2: image.digest, v3: pushed.digest })
     // The status must not claim to know of the others more lately than they were asked for.
     const { state, inventoryAtMs } = await site.row(name)
@@ -150,7 +150,7 @@ describe('a job of a repository', () => {
     await site.sync(name)
 
     expect(await site.tags(name)).toEqual({ latest: old.digest })
-    expect((await site.asked())['blob']).toBe(blob)
+    expect((await site.asked()).blob).toBe(blob)
   })
 
   it('records the one tag of twenty whose layer is lost, passes it over, and mends it later', async () => {

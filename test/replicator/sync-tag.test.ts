@@ -50,7 +50,7 @@ describe('a tag', () => {
 
     await site.sync(name)
 
-    expect((await site.asked())['manifest']).toBe(manifest)
+    expect((await site.asked()).manifest).toBe(manifest)
     expect(site.freshness.confirmed(name, LATEST)).toBe(image.digest)
     expect(await site.row(name)).toMatchObject({ state: 'synced', checksumMismatch: false })
   })
@@ -158,6 +158,7 @@ describe('a tag', () => {
     await pushImage(api, name, 'latest', first)
     await site.sync(name)
     expect((await site.store.index.tag(name, LATEST))?.confirmedAtMs).toBeDefined()
+    expect(await site.store.holdings.completeSince(name)).toBeDefined()
     await pushImage(api, name, 'latest', second)
     disk.broken = true
 
@@ -168,6 +169,7 @@ describe('a tag', () => {
       confirmedAtMs: undefined,
     })
     expect(await site.tracking.failingTags(name)).toMatchObject([{ digest: second.digest, message: 'no' }])
+    expect(await site.store.holdings.completeSince(name)).toBeUndefined()
   })
 
   it('in doubt becomes the primary’s word again when the primary says the same', async () => {

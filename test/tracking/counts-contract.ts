@@ -85,10 +85,7 @@ async function something(tracking: Tracking, random: () => number): Promise<void
   await tracking.settle(lease, outcome)
 }
 
-type Sums = Omit<
-  Counts,
-  'oldestInventoryAtMs' | 'eventsPending' | 'oldestEventAtMs' | `last${string}`
->
+type Sums = Omit<Counts, 'oldestInventoryAtMs' | 'eventsPending' | 'oldestEventAtMs' | `last${string}`>
 
 function pick(counts: Counts): Sums {
   const { oldestInventoryAtMs, eventsPending, oldestEventAtMs, ...rest } = counts

@@ -149,6 +149,21 @@ export function inboxContract(make: MakeTracking): void {
     ])
   })
 
+  it('tells each repository under a renamed path of its own move, once however often the event comes', async () => {
+    await using subject = await make()
+    const { tracking } = subject
+    for (const path of ['old/app', 'other']) await syncedRow(tracking, path)
+    const event = renameOf('old', 'new')
+
+    await tracking.accept([event])
+    await tracking.accept([event])
+
+    expect(await tracking.pendingEvents(nameOf('old/app'))).toMatchObject([
+      { action: 'rename', repository: 'old/app', renamedTo: 'new/app' },
+    ])
+    expect(await tracking.pendingEvents(nameOf('other'))).toEqual([])
+  })
+
   it('makes few jobs of a storm of 10 000 events', async () => {
     await using subject = await make()
     const { tracking } = subject

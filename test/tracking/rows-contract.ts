@@ -204,6 +204,24 @@ export function rowsContract(make: MakeTracking): void {
     expect(await duePaths(tracking)).toEqual(['team/synced'])
   })
 
+  it('stay when something was heard of them after the job that would forget them began', async () => {
+    await using subject = await make()
+    const { tracking } = subject
+    await tracking.discover(names('team/app'))
+    const lease = await leased(tracking, 'team/app')
+    await tracking.settle(lease, synced())
+    await tracking.accept([pushOf('team/app')])
+
+    await tracking.forget(nameOf('team/app'), lease.change)
+
+    expect(await found(tracking, 'team/app')).toMatchObject({ state: 'pending' })
+    expect(await tracking.pendingEvents(nameOf('team/app'))).toHaveLength(1)
+    const next = await leased(tracking, 'team/app')
+    await tracking.settle(next, synced())
+    await tracking.forget(nameOf('team/app'), next.change)
+    expect(await tracking.find(nameOf('team/app'))).toBeUndefined()
+  })
+
   it('go with all that is known of them when they are forgotten; others stay', async () => {
     await using subject = await make()
     const { tracking } = subject
