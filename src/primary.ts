@@ -72,7 +72,11 @@ function telling(upstream: Upstream, tell: () => void): Upstream {
     getManifest: after(upstream.getManifest),
     confirmManifest: after(upstream.confirmManifest),
     confirmBlob: after(upstream.confirmBlob),
-    getBlob: after(upstream.getBlob),
+    getBlob(name, digest, ask) {
+      // A fill for a copy has had its place in the budget.
+      if (ask.credential.kind === 'caller') tell()
+      return upstream.getBlob(name, digest, ask)
+    },
     forward: after(upstream.forward),
   }
 }

@@ -68,7 +68,14 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
   )
   lifecycle.own('tracking database', tracking)
   const queue = redis
-    ? createBullmqQueue({ log }, { url: () => redis.url.reveal(), name: config.site.name })
+    ? createBullmqQueue(
+        { log },
+        {
+          url: () => redis.url.reveal(),
+          // The queue's keys are its parts, with colons between them.
+          name: config.site.name.replaceAll(':', '-'),
+        },
+      )
     : createMemoryQueue({ log })
 
   const budget = createBudget(replication)
