@@ -78,8 +78,8 @@ const READ_BYTES = 1024 * 1024
 
 /**
  * `folder` is a registry's root directory, or ends in `docker/registry/v2`. Can be begun again after any end: what is
- * here is not read again. Throws `AdoptError` when the folder is none or the store's own, `StoreError` when the store cannot take
- * more, or the signal's reason.
+ * here is not read again. Throws `AdoptError` when the folder is none or the store's own, `StoreError` when the store
+ * cannot take more, or the signal's reason.
  */
 export async function adopt(
   folder: string,

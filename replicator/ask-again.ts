@@ -2,6 +2,27 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { forEachBounded } from '../src/store/bounded.ts'
 
+/** How long the primary is given to show what an event announced. */
+export interface Patience {
+  /** Waited inside a job before each further question, in milliseconds. */
+  readonly stepsMs: readonly number[]
+  /** When a job comes back for what it was still waiting for; undefined: the last answer inside the job stands. */
+  readonly laterMs: number | undefined
+  /** An event that was heard so long ago announces nothing any longer. */
+  readonly settledMs: number
+}
+
+/** Not inside a job, whose place others want, and which hears of no newer event. */
+const LONGEST_WAIT_MS = 1000
+
+export function patienceOf(eventRetryMs: readonly number[]): Patience {
+  return {
+    stepsMs: eventRetryMs.filter((ms) => ms <= LONGEST_WAIT_MS),
+    laterMs: eventRetryMs.find((ms) => ms > LONGEST_WAIT_MS),
+    settledMs: eventRetryMs.at(-1) ?? 0,
+  }
+}
+
 export interface AskAgainOptions {
   /** Waited before each further question, in milliseconds. */
   readonly stepsMs: readonly number[]
@@ -12,7 +33,7 @@ export interface AskAgainOptions {
 
 /**
  * Asks about each item at once, and again after each of the steps those for which `ask` resolved false; at the last step
- * `last` is true, and its answer stands.
+ * `last` is true: there is no further question.
  */
 export async function askAgain<T>(
   items: Iterable<T>,

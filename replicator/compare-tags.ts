@@ -9,7 +9,7 @@ import { forEachBounded } from '../src/store/bounded.ts'
 import type { Holdings } from '../src/store/holdings.ts'
 import type { Mark, RepositoryIndex } from '../src/store/repository-index.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
-import { askAgain } from './ask-again.ts'
+import { askAgain, type Patience } from './ask-again.ts'
 import type { Heard } from './heard-events.ts'
 import type { HeldLease } from './held-lease.ts'
 import type { Inventory } from './inventory.ts'
@@ -28,6 +28,8 @@ export interface Comparison {
   readonly inStep: ReadonlyMap<Tag, Digest>
   readonly extras: readonly ExtraTag[]
   readonly failing: ReadonlyMap<Tag, TagError>
+  /** Tags of which the primary says something else than their events announced, and may yet come to say that. */
+  readonly awaited: ReadonlySet<Tag>
 }
 
 export interface CompareOptions {
@@ -57,7 +59,7 @@ export interface CompareTagsDeps {
 export interface CompareTagsOptions {
   /** Tags worked at at a time; those that events name have as many places of their own. */
   readonly tagsAtOnce: number
-  readonly eventRetryMs: readonly number[]
+  readonly patience: Patience
   /** Before a question is asked again; default as `retryInside` has it. */
   readonly retryDelayMs?: number | undefined
   /** Wall clock in milliseconds. */
@@ -70,9 +72,8 @@ const FAILURES_IN_A_ROW = 8
 /** Throws `UpstreamError` where the tags could not be listed or the primary went away, or the lease's signal's reason. */
 export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOptions): CompareTags {
   const { inventory, holdings, index, freshness, syncTag } = deps
-  const { tagsAtOnce, eventRetryMs, retryDelayMs: firstDelayMs, now } = options
-  /** An event that was heard so long ago announces nothing any longer. */
-  const settledMs = eventRetryMs.at(-1) ?? 0
+  const { tagsAtOnce, patience, retryDelayMs: firstDelayMs, now } = options
+  const { stepsMs, laterMs, settledMs } = patience
 
   async function list(name: RepositoryName, signal: AbortSignal) {
     try {
@@ -91,6 +92,7 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
       held.map((tag): [Tag, Before] => [tag, { observation: freshness.observe(name, tag), mark }]),
     )
     const answers = new Map<Tag, TagAnswer | TagError>()
+    const awaited = new Set<Tag>()
     const away = new AbortController()
     const signal = AbortSignal.any([lease.signal, away.signal])
     let listed: ReadonlyMap<Tag, Digest | undefined> = new Map()
@@ -101,7 +103,8 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
       const digest = listed.get(tag)
       const seen = before.get(tag)
       const said = heard.expected.get(tag)
-      const settled = last || said === undefined || Math.abs(now() - said.heardAtMs) >= settledMs
+      const stands = last && laterMs === undefined
+      const settled = stands || said === undefined || Math.abs(now() - said.heardAtMs) >= settledMs
       return {
         tag,
         listed: digest && seen && { digest, before: seen },
@@ -123,6 +126,7 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
       try {
         const answer = await syncTag(name, question(tag, last), lease)
         answers.set(tag, answer)
+        if (last && !answer.agrees) awaited.add(tag)
         failures = 0
         return answer.agrees
       } catch (error) {
@@ -157,24 +161,25 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
 
     // What events name does not wait for a list that may be long.
     const ends = await Promise.allSettled([
-      askAgain(named, { stepsMs: eventRetryMs, atOnce: tagsAtOnce, signal }, one),
+      askAgain(named, { stepsMs, atOnce: tagsAtOnce, signal }, one),
       others(),
     ])
     signal.throwIfAborted()
     for (const end of ends) if (end.status === 'rejected') throw end.reason
-    return { ...summary(answers, mark), mark, unknown }
+    return { ...summary(answers, awaited, mark), awaited, mark, unknown }
   }
 }
 
-function summary(answers: ReadonlyMap<Tag, TagAnswer | TagError>, { atMs }: Mark) {
+function summary(answers: ReadonlyMap<Tag, TagAnswer | TagError>, awaited: ReadonlySet<Tag>, { atMs }: Mark) {
   const inStep = new Map<Tag, Digest>()
   const extras: ExtraTag[] = []
   const failing = new Map<Tag, TagError>()
   let inventoryAtMs = atMs
   for (const [tag, answer] of answers) {
     if (answer instanceof TagError) failing.set(tag, answer)
-    else if (answer.kind === 'absent') extras.push({ tag, before: answer.before })
-    else {
+    else if (answer.kind === 'absent') {
+      if (!awaited.has(tag)) extras.push({ tag, before: answer.before })
+    } else {
       inStep.set(tag, answer.digest)
       inventoryAtMs = Math.min(inventoryAtMs, answer.askedAtMs ?? atMs)
     }

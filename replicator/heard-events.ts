@@ -67,6 +67,8 @@ export interface Unsettled {
   readonly digests: ReadonlySet<Digest>
   /** Tags whose removal could not be asked for. */
   readonly tags: ReadonlySet<Tag>
+  /** Tags of which the primary may be about to say what their events announced. */
+  readonly awaited: ReadonlySet<Tag>
 }
 
 /**
@@ -75,6 +77,7 @@ export interface Unsettled {
  */
 export function appliedThrough(events: readonly StoredEvent[], unsettled: Unsettled): number | undefined {
   const first = events.findIndex(({ action, tag, digest }) => {
+    if (tag !== undefined && unsettled.awaited.has(tag)) return true
     if (tag !== undefined && action === 'delete') return unsettled.tags.has(tag)
     return digest !== undefined && action !== 'mount' && unsettled.digests.has(digest)
   })

@@ -17,7 +17,7 @@ import type { Tracking } from '../src/tracking/tracking.ts'
 import type { Notice } from './notification.ts'
 
 export interface InboxDeps {
-  readonly tracking: Pick<Tracking, 'accept' | 'touch'>
+  readonly tracking: Pick<Tracking, 'accept' | 'touch' | 'find'>
   readonly queue: Pick<Queue, 'wake'>
   readonly freshness: Pick<Freshness, 'renew'>
   readonly index: Pick<RepositoryIndex, 'expireLink' | 'expireRepository'>
@@ -153,6 +153,8 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
     }, hintRestMs).unref()
     resting.set(name, { again: false, timer })
     try {
+      // The client has been served; what failed here is tried again when its time has come, not with each pull.
+      if ((await tracking.find(name))?.state === 'failed') return
       await tracking.touch([name], { priority: PRIORITIES.asked, active: true })
       await queue.wake({ key: name, priority: PRIORITIES.asked })
     } catch (error) {

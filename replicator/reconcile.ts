@@ -7,6 +7,7 @@ import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
 import { PRIORITIES, type Priority } from '../src/queue/queue.ts'
 import type { Tracking } from '../src/tracking/tracking.ts'
+import { UpstreamError } from '../src/upstream/errors.ts'
 import type { Brake } from './brake.ts'
 import { type CompareDeps, type Comparison, compareRepositories } from './compare-repositories.ts'
 
@@ -38,8 +39,13 @@ export interface ReconcilerStatus {
   /** The last pass that was completed, by this process or the one before it. */
   readonly lastPass: PassReport | undefined
   readonly passRunning: boolean
-  /** Why the primary's repositories could not be listed, since when; undefined once they could. */
-  readonly failure: { readonly message: string; readonly sinceMs: number } | undefined
+  /**
+   * Why the primary's repositories could not be listed, since when; undefined once they could. `refused`: the primary does
+   * not let this site's own credential list them, and no repetition changes that.
+   */
+  readonly failure:
+    | { readonly message: string; readonly sinceMs: number; readonly refused: boolean }
+    | undefined
   /** Age of the oldest inventory, the period achieved; undefined while a repository has none. */
   readonly periodMs: number | undefined
 }
@@ -63,6 +69,7 @@ type Saved = PassReport & { readonly releasedAtMs?: number | undefined }
 /** `sinceMs`: the first of `count` in a row. `atMs`: the last, after which the next try waits `backoffMs`. */
 interface Failure {
   readonly message: string
+  readonly refused: boolean
   readonly sinceMs: number
   readonly count: number
   readonly atMs: number
@@ -185,6 +192,7 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     try {
       const releasedAtMs = await unservedRelease(await saved())
       await beginCounting(startedAtMs, releasedAtMs)
+      closing.signal.throwIfAborted()
       const comparison = await compareRepositories(deps, startedAtMs, closing.signal)
       const report = { ...comparison, startedAtMs, endedAtMs: now() }
       await tracking.setCursor(CURSOR, JSON.stringify({ ...report, releasedAtMs } satisfies Saved))
@@ -210,7 +218,8 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     }
     const count = (failure?.count ?? 0) + 1
     const backoffMs = Math.min(LONGEST_BACKOFF_MS, pollMs * 2 ** count) * (0.75 + Math.random() / 4)
-    failure = { message, sinceMs: failure?.sinceMs ?? now(), count, atMs: now(), backoffMs }
+    const refused = error instanceof UpstreamError && ['unauthorized', 'denied'].includes(error.kind)
+    failure = { message, refused, sinceMs: failure?.sinceMs ?? now(), count, atMs: now(), backoffMs }
   }
 
   async function lookAgainAndAgain(): Promise<void> {
@@ -233,7 +242,7 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     status: () => ({
       lastPass,
       passRunning: running > 0,
-      failure: failure && { message: failure.message, sinceMs: failure.sinceMs },
+      failure: failure && { message: failure.message, sinceMs: failure.sinceMs, refused: failure.refused },
       periodMs: periodMs(),
     }),
   }

@@ -3,7 +3,7 @@ import type { Logger } from '../src/log.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import type { RepositoryName } from '../src/oci/reference.ts'
 import { forEachBounded } from '../src/store/bounded.ts'
-import { askAgain } from './ask-again.ts'
+import { askAgain, type Patience } from './ask-again.ts'
 import type { Copying } from './copying.ts'
 import type { Heard } from './heard-events.ts'
 import type { HeldLease } from './held-lease.ts'
@@ -19,28 +19,33 @@ export interface SettleEventsDeps {
 
 export interface SettleEventsOptions {
   readonly atOnce: number
-  readonly eventRetryMs: readonly number[]
+  readonly patience: Patience
   /** Wall clock in milliseconds. */
   readonly now: () => number
 }
 
 /** Events that name a digest and no tag. Both reject with the reason of the lease's signal only. */
 export interface SettleEvents {
-  /** Copies what was pushed, as far as the primary still has it. */
-  pushed(name: RepositoryName, heard: Heard, lease: HeldLease): Promise<DigestFailures>
+  /** Copies what was pushed, as far as the primary still has it. `awaited`: what it may be about to show. */
+  pushed(
+    name: RepositoryName,
+    heard: Heard,
+    lease: HeldLease,
+  ): Promise<{ readonly failures: DigestFailures; readonly awaited: ReadonlySet<Digest> }>
   /** Asks about what was deleted; the primary's no hides it. */
   deleted(name: RepositoryName, heard: Heard, lease: HeldLease): Promise<DigestFailures>
 }
 
 export function createSettleEvents(deps: SettleEventsDeps, options: SettleEventsOptions): SettleEvents {
   const { copying, whole, extras, log } = deps
-  const { atOnce, eventRetryMs: stepsMs, now } = options
-  const settledMs = stepsMs.at(-1) ?? 0
+  const { atOnce, patience, now } = options
+  const { stepsMs, laterMs, settledMs } = patience
 
   return {
     async pushed(name, heard, lease) {
       const { signal } = lease
       const failures = new Map<Digest, unknown>()
+      const awaited = new Set<Digest>()
       await askAgain(heard.pushed.keys(), { stepsMs, atOnce, signal }, async (digest, last) => {
         try {
           if (!(await whole.has(name, digest))) await copying.copyByDigest(name, digest, { signal })
@@ -51,12 +56,18 @@ export function createSettleEvents(deps: SettleEventsDeps, options: SettleEvents
             return true
           }
           const ageMs = Math.abs(now() - (heard.pushed.get(digest) ?? 0))
-          if (!last && ageMs < settledMs && !heard.deleted.has(digest)) return false
+          if (ageMs < settledMs && !heard.deleted.has(digest)) {
+            if (!last) return false
+            if (laterMs !== undefined) {
+              awaited.add(digest)
+              return true
+            }
+          }
           log.info({ repository: name, digest, error }, 'a pushed manifest is not to be had from the primary')
         }
         return true
       })
-      return failures
+      return { failures, awaited }
     },
 
     async deleted(name, heard, lease) {

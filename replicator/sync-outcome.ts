@@ -72,9 +72,10 @@ export function outcomeOf(findings: Findings, past: Past): SyncedOutcome | Faile
 
 /** The job failed before or while it compared: what was known to fail still does. */
 export function failedAltogether(error: unknown, past: Past): FailedOutcome {
-  const passes = isOutage(error) || (error instanceof UpstreamError && error.kind === 'limited')
+  const { kind } = error instanceof UpstreamError ? error : {}
+  const passes = isOutage(error) || kind === 'limited' || kind === 'unauthorized'
   return {
-    // An outage, a full disk or the brake is nobody's to mend in each of the repositories.
+    // An outage, a wrong credential, a full disk or the brake is nobody's to mend in each of the repositories.
     ...failure(messageOf(error), past, !passes && !STANDS_ALONE.some((kind) => error instanceof kind)),
     failingTags: past.failingTags,
     blobsOutstanding: past.row?.blobsOutstanding ?? 0,

@@ -16,6 +16,7 @@ import type { RepositoryIndex } from '../src/store/repository-index.ts'
 import type { Lease, SyncOutcome, Tracking } from '../src/tracking/tracking.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import type { Upstream } from '../src/upstream/upstream.ts'
+import { patienceOf } from './ask-again.ts'
 import type { Brake } from './brake.ts'
 import { type Comparison, createCompareTags } from './compare-tags.ts'
 import type { Copying } from './copying.ts'
@@ -64,7 +65,10 @@ export interface SyncRepositoryOptions {
   readonly leaseTtlMs?: number | undefined
   /** Default 4. */
   readonly tagsAtOnce?: number | undefined
-  /** When what an event named is asked for again because the primary says something else. */
+  /**
+   * When what an event named is asked for again because the primary says something else: inside the job as far as that
+   * is soon, by another one from the first step over a second on, until the event is as old as the last step.
+   */
   readonly eventRetryMs?: readonly number[] | undefined
   /** Before a question that got no answer is asked again; default 500, growing. */
   readonly retryDelayMs?: number | undefined
@@ -92,13 +96,14 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
   const { now = Date.now } = deps
   const { recheckMs, reconcileMs, leaseTtlMs = 300_000, tagsAtOnce: atOnce = 4 } = options
   const { eventRetryMs = EVENT_RETRY_MS, retryDelayMs } = options
+  const patience = patienceOf(eventRetryMs)
   const syncTag = createSyncTag(deps, { recheckMs, retryDelayMs })
   const compareTags = createCompareTags(
     { ...deps, syncTag },
-    { tagsAtOnce: atOnce, eventRetryMs, retryDelayMs, now },
+    { tagsAtOnce: atOnce, patience, retryDelayMs, now },
   )
   const extras = createRemoveExtras(deps, { atOnce, recheckMs, retryDelayMs, now })
-  const settleEvents = createSettleEvents({ ...deps, extras }, { atOnce, eventRetryMs, now })
+  const settleEvents = createSettleEvents({ ...deps, extras }, { atOnce, patience, now })
 
   async function run(name: RepositoryName, signal: AbortSignal): Promise<void> {
     const given = await take(name)
@@ -174,16 +179,19 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     const untagged = looks ? await extras.untagged(name, compared.inStep.values(), lease) : []
     const here = await heldOf(name, compared)
     const outcome = outcomeOf(
-      { compared, removed, here, digestFailures: new Map([...pushed, ...deleted, ...untagged]) },
+      { compared, removed, here, digestFailures: new Map([...pushed.failures, ...deleted, ...untagged]) },
       past,
     )
+    const awaits = outcome.kind === 'synced' && compared.awaited.size + pushed.awaited.size > 0
     return {
-      outcome,
+      outcome: awaits ? { kind: 'released' } : outcome,
       appliedThrough: appliedThrough(heard.events, {
-        digests: new Set([...pushed.keys(), ...deleted.keys()]),
+        digests: new Set([...pushed.failures.keys(), ...pushed.awaited, ...deleted.keys()]),
         tags: new Set([...compared.failing.keys(), ...removed.overtaken]),
+        awaited: compared.awaited,
       }),
       afterwards: async () => {
+        if (awaits) return queue.wake({ key: name, priority: PRIORITIES.event, delayMs: patience.laterMs })
         if (outcome.kind === 'synced' && gone) return forget(name, lease)
         if (outcome.kind === 'synced') return holdings.markComplete(name, compared.mark.atMs)
         // A tag that nobody could ask about may still be whole; one that is known to be lacking is not.
@@ -204,8 +212,10 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     return { lookAgain, trustedSinceMs: lookAgain ? now() - reconcileMs / 4 : 0 }
   }
 
-  async function isGone({ unknown, inStep, failing }: Comparison, { name, lease }: Job): Promise<boolean> {
-    return unknown && inStep.size === 0 && failing.size === 0 && (await extras.nothingLeft(name, lease))
+  async function isGone(compared: Comparison, { name, lease }: Job): Promise<boolean> {
+    const { unknown, inStep, failing, awaited } = compared
+    if (!unknown || inStep.size + failing.size + awaited.size > 0) return false
+    return await extras.nothingLeft(name, lease)
   }
 
   /** Its mode asks for nothing to be kept in step, or for nothing to be here at all. */

@@ -80,6 +80,7 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
           achievedPeriodMs: oldestAtMs === undefined ? undefined : Math.max(0, Date.now() - oldestAtMs),
           settingMs: replication.reconcileMs,
           error: failure?.message,
+          refused: failure?.refused,
         }
       },
       store: createStoreState(store, config.storage.minFreeFraction),

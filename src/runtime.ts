@@ -3,7 +3,12 @@
  * with node's own settings a fill makes V8 collect the whole heap every 100 ms and glibc keep what was freed. Measured
  * with 100 clients on 1 GiB blobs: 258 to 301 MiB resident before, 199 to 207 MiB with these, at half the CPU.
  */
-const NODE_OPTIONS = ['--max-semi-space-size=4', '--external-memory-accounted-in-global-limit']
+const NODE_OPTIONS = [
+  '--max-semi-space-size=4',
+  '--external-memory-accounted-in-global-limit',
+  // V8 lets garbage grow to several times what lives. A pass over 1 000 000 repositories: 369 MiB without, 227 MiB with.
+  '--heap-growing-percent=40',
+]
 
 /** Fills, syncs and reads of the store share libuv's threads; four of them wait for each other. The sysadmin's win. */
 const ENVIRONMENT = { MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '8' }

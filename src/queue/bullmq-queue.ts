@@ -49,7 +49,7 @@ export function createBullmqQueue({ log }: { readonly log: Logger }, options: Bu
   /** What follows runs that have ended. */
   const following = new Set<Promise<void>>()
   let opening: Promise<BullQueue> | undefined
-  let worker: Worker<JobData> | undefined
+  let worker: LettingGo | undefined
   let stopping = false
   let closing: Promise<void> | undefined
   let saidAway = false
@@ -165,8 +165,8 @@ export function createBullmqQueue({ log }: { readonly log: Logger }, options: Bu
     following.add(step)
   }
 
-  function startWorker(run: Run, concurrency: number): Worker<JobData> {
-    const started = new Worker<JobData>(name, (job) => perform(run, job), {
+  function startWorker(run: Run, concurrency: number): LettingGo {
+    const started = new LettingGo(name, (job) => perform(run, job), {
       connection: workingOptions(url),
       prefix: PREFIX,
       concurrency,
@@ -189,12 +189,13 @@ export function createBullmqQueue({ log }: { readonly log: Logger }, options: Bu
 
   async function close(): Promise<void> {
     stopping = true
-    const leaving = worker?.close()
+    // Forced while Redis is away: the other way waits for it, and its timer for locks would keep the process alive.
+    const leaving = worker?.close(redis.status !== 'ready')
     for (const { controller } of running.values()) controller.abort(new Error('the queue is closed'))
     await Promise.all(running.values().map(({ ended }) => ended))
     if (worker && leaving && !(await settlesWithin(FAREWELL_MS, leaving))) {
       // BullMQ waits for a Redis that is away; its jobs are taken over once their locks have run out.
-      await settlesWithin(FAREWELL_MS, worker.getBackend().close(true)).catch(report)
+      await settlesWithin(FAREWELL_MS, worker.letGo()).catch(report)
     }
     await Promise.all(following)
     redis.disconnect()
@@ -218,6 +219,14 @@ export function createBullmqQueue({ log }: { readonly log: Logger }, options: Bu
       closing ??= close()
       await closing
     },
+  }
+}
+
+class LettingGo extends Worker<JobData> {
+  /** For when `close` waits for a Redis that is away: ends the connections, and the timer that would renew locks. */
+  async letGo(): Promise<void> {
+    await this.lockManager.close()
+    await this.getBackend().close(true)
   }
 }
 

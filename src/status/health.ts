@@ -13,6 +13,8 @@ export interface ReconcileState {
   readonly settingMs: number
   /** Why the last pass did not end well. */
   readonly error: string | undefined
+  /** It was this site's own credential. */
+  readonly refused?: boolean | undefined
 }
 
 export interface StoreState {
@@ -85,17 +87,21 @@ function needsAttention(counts: Counts | undefined): string[] {
   if (!counts || counts.needsAttention === 0) return []
   const many = counts.needsAttention > 1
   return [
-    `${formatCount(counts.needsAttention, 'repository', 'repositories')} failed too often and ${many ? 'are' : 'is'} not tried again: GET /repositories?needsattention=true says why; geo-registry resync --failed tries again.`,
+    `${formatCount(counts.needsAttention, 'repository', 'repositories')} failed too often and ${many ? 'are' : 'is'} not tried again before something changes there: GET /repositories?needsattention=true says why; geo-registry resync --failed tries again.`,
   ]
 }
 
 function reconcilesTooSlowly(reconcile: ReconcileState | undefined): string[] {
   if (!reconcile) return []
-  const { achievedPeriodMs = 0, settingMs, error } = reconcile
+  const { achievedPeriodMs = 0, settingMs, error, refused = false } = reconcile
   return [
     ...(error === undefined
       ? []
-      : [`The last reconciliation with the primary failed (${error}). It is tried again by itself.`]),
+      : [
+          refused
+            ? `The primary does not let this site list its repositories (${error}). Nothing is removed meanwhile, and pulls go on: correct upstream.auth, or give its account the right to read the catalog and to pull.`
+            : `The last reconciliation with the primary failed (${error}). It is tried again by itself.`,
+        ]),
     ...(achievedPeriodMs <= settingMs
       ? []
       : [

@@ -43,6 +43,9 @@ export function createStreamed({ log }: { readonly log: Logger }): Streamed {
     const writer = writable.getWriter()
     const gone = new AbortController()
     writer.closed.catch((reason: unknown) => gone.abort(reason))
+    // Who is gone before the answer began has nobody read it, and nobody cancel it.
+    const { signal: left } = context.req.raw
+    left.addEventListener('abort', () => void writer.abort(left.reason), { once: true })
     void run(writer, gone.signal, work)
       .catch((error: unknown) => {
         if (!gone.signal.aborted) log.error({ error, work: name }, 'an answer could not be ended')

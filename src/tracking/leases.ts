@@ -101,11 +101,10 @@ const EVENTS = { synced: 'succeed', failed: 'fail', released: 'release' } as con
 
 function statesAfter(lease: Lease, outcome: SyncOutcome) {
   const state = SYNC_TRANSITIONS.started[EVENTS[outcome.kind]]
-  const waitsForHand = outcome.kind === 'failed' && outcome.needsAttention
   return {
     meanwhile: sql<boolean>`tracked_repositories.change > ${sql.lit(lease.change)}`,
     state,
-    stateIfDirtied: waitsForHand ? state : SYNC_TRANSITIONS[state].dirty,
+    stateIfDirtied: SYNC_TRANSITIONS[state].dirty,
   }
 }
 
@@ -148,7 +147,7 @@ function failedColumns(lease: Lease, outcome: FailedOutcome) {
     then null else ${sql.lit(Math.round(outcome.retryAtMs))} end`
   return {
     retry_count: sql<number>`tracked_repositories.retry_count + 1`,
-    retry_at: outcome.needsAttention ? outcome.retryAtMs : retryAt,
+    retry_at: retryAt,
     needs_attention: flag(outcome.needsAttention),
     last_sync_failure: failureText(outcome.message),
     failing_tags_count: outcome.failingTags.length,

@@ -52,7 +52,7 @@ export function schema1(kind: DatabaseKind): string[] {
       lease_expires_at bigint,
       due_at bigint generated always as (
         case
-          when needs_attention = 1 then null
+          when needs_attention = 1 and state = 'failed' then null
           when state = 'pending' then 0
           when state = 'failed' then coalesce(retry_at, 0)
           when state = 'started' then lease_expires_at

@@ -19,7 +19,7 @@ export interface TrackedRepository {
   readonly lastSyncFailure: string | undefined
   readonly lastSyncedAtMs: number | undefined
   readonly createdAtMs: number
-  /** Failed too often: only a hand (`resync`) lets it be tried again. */
+  /** Failed too often: not tried again by itself, but when something is heard of it, or by a hand (`resync`). */
   readonly needsAttention: boolean
   readonly missingOnPrimary: boolean
   readonly verificationState: VerificationState
@@ -183,7 +183,7 @@ export interface Tracking extends AsyncDisposable {
 
   /**
    * The state becomes `started`. Undefined while another lease lives, or when there is nothing to do: not tracked, synced
-   * and not touched since, failed and not to be tried yet, in need of attention.
+   * and not touched since, failed and not to be tried yet, in need of attention and not touched since.
    */
   lease(path: RepositoryName, ttlMs: number): Promise<Lease | undefined>
   /** The lease with its new end, or undefined when it is another's now. */
@@ -197,8 +197,8 @@ export interface Tracking extends AsyncDisposable {
    */
   resync(filter: ListOptions, options: { readonly dryRun: boolean }): Promise<number>
   /**
-   * By a hand: verification pending, so that the next job compares everything again; it is due now, unless it needs
-   * attention. Otherwise as `resync`.
+   * By a hand: verification pending, so that the next job compares everything again; it is due now. Otherwise as
+   * `resync`, but what failed is not forgotten.
    */
   reverify(filter: ListOptions, options: { readonly dryRun: boolean }): Promise<number>
   /**

@@ -15,15 +15,9 @@ export function stateAfter(event: SyncEvent): RawBuilder<SyncState> {
   return sql<SyncState>`case tracked_repositories.state ${sql.join(arms, sql` `)} end`
 }
 
-/** A row that needs a hand stays failed and is not due, whatever is heard of it; its change is counted all the same. */
+/** Due now. One that needs a hand still says so: what is new in it must not wait for what is broken in it (law 9). */
 export function dirtied() {
-  return {
-    state: sql<SyncState>`case when tracked_repositories.needs_attention = 1
-      then tracked_repositories.state else ${stateAfter('dirty')} end`,
-    retry_at: sql<number | null>`case when tracked_repositories.needs_attention = 1
-      then tracked_repositories.retry_at end`,
-    change: nextChange(),
-  }
+  return { state: stateAfter('dirty'), retry_at: null, change: nextChange() }
 }
 
 /** As `dirtied`, by something that also says how urgent it is. */

@@ -212,6 +212,20 @@ describe('a manifest pushed by tag', () => {
     expect((await heldTag())?.servable).toBe(false)
   })
 
+  it('that could not be kept leaves no list of tags that would leave it out', async () => {
+    const { holdings } = site.store
+    await holdings.markComplete(NAME, Date.now())
+    await push(one)
+    const kept = await holdings.completeSince(NAME)
+    answerer = (_body, answer) => answer(201, { 'docker-content-digest': digestOf(Buffer.from('other')) })
+
+    await push(two, 'new')
+
+    expect(kept).toBeDefined()
+    expect(await holdings.tags(NAME)).toEqual([TAG])
+    expect(await holdings.completeSince(NAME)).toBeUndefined()
+  })
+
   it('is neither linked nor tagged here when a delete of its digest overtook it', async () => {
     const gate = Promise.withResolvers<void>()
     answerer = (body, answer) =>

@@ -55,7 +55,7 @@ export async function startWriteSite(primary: string, options: WriteSiteOptions 
   const metrics = createMetrics()
   const fixture: StoreFixture = await storeFixture()
   const { store } = fixture
-  const { index, paths } = store
+  const { index, holdings, paths } = store
   const blobs = options.blobs?.(store.blobs) ?? store.blobs
   const freshness = createMemoryFreshness({ trustMs: 3_600_000 })
   const dispatcher = createDispatcher({ log, metrics }, { origin: primary, timeouts: options.timeouts })
@@ -73,7 +73,7 @@ export async function startWriteSite(primary: string, options: WriteSiteOptions 
     { folder: paths.spools, ...(options.maxSessions && { maxSessions: options.maxSessions }) },
   )
   const shared = {
-    ...{ upstream, locations, captures, blobs, index, freshness, metrics, log },
+    ...{ upstream, locations, captures, blobs, index, holdings, freshness, metrics, log },
     send: createWriteSender(upstream, { publicUrl }),
     quota: createUploadQuota({ metrics }, { bytesPerHour: options.uploadBytesPerHour ?? 0 }),
   }

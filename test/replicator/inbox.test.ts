@@ -1,115 +1,7 @@
-import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createInbox, type Inbox, type InboxDeps } from '../../replicator/inbox.ts'
-import type { Notice } from '../../replicator/notification.ts'
-import { createLogger } from '../../src/log.ts'
-import { createMetrics } from '../../src/metrics.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
-import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../../src/oci/reference.ts'
-import { createModeOf } from '../../src/oci/repository-mode.ts'
-import { PRIORITIES, type Wake } from '../../src/queue/queue.ts'
-import type { InboxEvent } from '../../src/tracking/tracking.ts'
-
-const repository = (text: string): RepositoryName => parseRepositoryName(text) ?? expect.unreachable()
-const tagNamed = (text: string): Tag => parseTag(text) ?? expect.unreachable()
-const DIGEST = digestOf(Buffer.from('x'))
-const APP = repository('team/app')
-
-let nextId = 0
-function notice(
-  action: Notice['action'],
-  name: string,
-  rest: { tag?: string; digest?: Digest; to?: string } = {},
-) {
-  const { tag, digest, to } = rest
-  return {
-    id: `id-${nextId++}`,
-    action,
-    repository: repository(name),
-    tag: tag === undefined ? undefined : tagNamed(tag),
-    digest,
-    renamedTo: to === undefined ? undefined : repository(to),
-  } satisfies Notice
-}
-
-/** Ports that take everything. */
-function idleDeps(): InboxDeps {
-  const nothing = async () => {}
-  return {
-    tracking: { accept: async (events) => events.map((event) => event.repository), touch: nothing },
-    queue: { wake: nothing },
-    freshness: { renew: () => {} },
-    index: { expireLink: nothing, expireRepository: nothing },
-    holdings: { async *repositories() {}, dropComplete: nothing },
-    modeOf: () => 'replicate',
-    log: createLogger({ destination: { write: () => {} } }),
-    metrics: createMetrics(),
-  }
-}
-
-/** The ports in memory, with what was asked of them in order. */
-function world(options: { held?: readonly string[]; fail?: readonly string[] } = {}) {
-  const calls: string[] = []
-  const stored = new Map<string, InboxEvent>()
-  const wakes: Wake[] = []
-  const logged: string[] = []
-  const metrics = createMetrics()
-  const failing = new Set(options.fail)
-  const call = async (name: string, ...args: readonly (string | undefined)[]) => {
-    calls.push([name, ...args].join(' '))
-    if (failing.has(name)) throw new Error(`${name} is away`)
-  }
-  const deps: InboxDeps = {
-    tracking: {
-      async accept(events) {
-        await call('accept', String(events.length))
-        for (const event of events) if (!stored.has(event.id)) stored.set(event.id, event)
-        return events.map((event) => event.repository)
-      },
-      touch: (paths, { priority, active }) => call('touch', ...paths, String(priority), String(active)),
-    },
-    queue: {
-      async wake(wake) {
-        await call('wake', wake.key, String(wake.priority))
-        wakes.push(wake)
-      },
-    },
-    freshness: { renew: (name, tags) => void calls.push(['renew', name, ...tags].join(' ')) },
-    index: {
-      expireLink: (name, kind, digest) => call('expireLink', name, kind, digest),
-      expireRepository: (name) => call('expireRepository', name),
-    },
-    holdings: {
-      async *repositories() {
-        yield* (options.held ?? []).map(repository)
-      },
-      dropComplete: (name) => call('dropComplete', name),
-    },
-    modeOf: createModeOf([
-      { pattern: 'denied/**', mode: 'deny' },
-      { pattern: 'rare/**', mode: 'ondemand' },
-      { pattern: 'through/**', mode: 'passthrough' },
-    ]),
-    log: createLogger({ destination: { write: (line) => void logged.push(line) } }),
-    metrics,
-  }
-  const inbox = createInbox(deps, { now: () => 1234 })
-  open.push(inbox)
-  return {
-    inbox,
-    calls,
-    stored,
-    wakes,
-    logged,
-    failing,
-    metric: (name: string) => metrics.registry.getSingleMetricAsString(name),
-  }
-}
-
-const open: Inbox[] = []
-afterEach(() => {
-  vi.useRealTimers()
-  for (const inbox of open.splice(0)) inbox[Symbol.dispose]()
-})
+import { describe, expect, it, vi } from 'vitest'
+import { createInbox, type InboxDeps } from '../../replicator/inbox.ts'
+import { PRIORITIES } from '../../src/queue/queue.ts'
+import { DIGEST, idleDeps, notice, world } from './inbox-world.ts'
 
 describe('an accepted event', () => {
   it('has unconfirmed what it names before it is stored, and is stored before a job is woken', async () => {
@@ -178,8 +70,12 @@ describe('an accepted event', () => {
     expect(named('renew').sort()).toEqual(['else/new', 'else/new/sub/app', 'group/old', 'group/old/sub/app'])
     expect(named('expireRepository').sort()).toEqual(['group/old', 'group/old/sub/app'])
     expect(named('dropComplete').sort()).toEqual(named('renew').sort())
-    expect(stored.size).toBe(1)
-    expect(calls.indexOf('accept 1')).toBe(calls.findLastIndex((call) => !call.startsWith('wake')))
+    // One for each repository held, so that each job knows why it is gone.
+    expect([...stored.values()].map((event) => [event.repository, event.renamedTo])).toEqual([
+      ['group/old', 'else/new'],
+      ['group/old/sub/app', 'else/new/sub/app'],
+    ])
+    expect(calls.indexOf('accept 2')).toBe(calls.findLastIndex((call) => !call.startsWith('wake')))
   })
 
   it('that comes again under the same id is stored once', async () => {
@@ -318,63 +214,5 @@ describe('the mode of a repository', () => {
     await inbox.accept([notice('rename', 'denied/base', { to: 'team/base' })])
 
     expect(stored.size).toBe(1)
-  })
-})
-
-describe('a hint', () => {
-  it('makes its repository due before those of events', async () => {
-    const { inbox, calls } = world()
-
-    await inbox.hint(APP)
-
-    expect(calls).toEqual([`touch team/app ${PRIORITIES.asked} true`, `wake team/app ${PRIORITIES.asked}`])
-  })
-
-  it('that comes often is heeded at once and at the end of a rest, so that the last one counts', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const { inbox, calls } = world()
-    const touches = () => calls.filter((call) => call.startsWith('touch team/app')).length
-
-    for (let index = 0; index < 1000; index++) await inbox.hint(APP)
-    await inbox.hint(repository('team/other'))
-    expect(touches()).toBe(1)
-
-    await vi.advanceTimersByTimeAsync(5000)
-    expect(touches()).toBe(2)
-    await vi.advanceTimersByTimeAsync(5000)
-    await inbox.hint(APP)
-    expect(touches()).toBe(3)
-    expect(calls.filter((call) => call.startsWith('touch team/other')).length).toBe(1)
-  })
-
-  it('that rests is forgotten when the inbox is given back', async () => {
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
-    const { inbox, calls } = world()
-    await inbox.hint(APP)
-    await inbox.hint(APP)
-
-    inbox[Symbol.dispose]()
-    await vi.advanceTimersByTimeAsync(60_000)
-
-    expect(calls.filter((call) => call.startsWith('touch')).length).toBe(1)
-  })
-
-  it.each(['rare/app', 'through/app', 'denied/app'])(
-    'about %s, which is not replicated, does nothing',
-    async (name) => {
-      const { inbox, calls } = world()
-
-      await inbox.hint(repository(name))
-
-      expect(calls).toEqual([])
-    },
-  )
-
-  it.each(['touch', 'wake'])('hurts nobody when %s fails, which the log says', async (port) => {
-    const { inbox, logged } = world({ fail: [port] })
-
-    await inbox.hint(APP)
-
-    expect(logged.join()).toContain(`${port} is away`)
   })
 })

@@ -292,7 +292,11 @@ describe('what was heard', () => {
   })
 
   it('is done with up to the first event that only the inbox knows of', () => {
-    const none = { digests: new Set<typeof A>(), tags: new Set<typeof LATEST>() }
+    const none = {
+      digests: new Set<typeof A>(),
+      tags: new Set<typeof LATEST>(),
+      awaited: new Set<typeof LATEST>(),
+    }
     const events = [
       event('push', { tag: LATEST, digest: A }),
       event('push', { digest: A }),
@@ -306,6 +310,7 @@ describe('what was heard', () => {
     expect(appliedThrough(events, { ...none, tags: new Set([LATEST]) })).toBe((last ?? 0) - 1)
     // Also of a tag: when it is overwritten, no list names what it was.
     expect(appliedThrough(events, { ...none, digests: new Set([A]) })).toBeUndefined()
+    expect(appliedThrough(events, { ...none, awaited: new Set([LATEST]) })).toBeUndefined()
     expect(appliedThrough([], none)).toBeUndefined()
   })
 })

@@ -151,6 +151,20 @@ describe('admin listener', () => {
     expect((await from('same-origin')).status).toBe(200)
   })
 
+  it('does not answer to a name that leads here, as long as no token is asked for', async () => {
+    const by = (host: string) => app().request(`http://${host}/gc`, { method: 'POST' })
+
+    expect((await by('rebound.example:5011')).status).toBe(403)
+    expect((await by('localhost.example')).status).toBe(403)
+    expect(asked).toEqual([])
+    for (const host of ['localhost:5011', '127.0.0.1:5011', '[::1]:5011']) {
+      expect((await by(host)).status, host).toBe(200)
+    }
+    token = TOKEN
+    const site = await app().request('http://registry.example:5011/metrics', bearer(TOKEN))
+    expect(site.status).toBe(200)
+  })
+
   it('refuses bodies nobody needs', async () => {
     const body = 'x'.repeat(64 * 1024 + 1)
 
@@ -191,7 +205,7 @@ describe('admin listener', () => {
       ports = { ...ports, collectGarbage: () => new Promise(() => {}) }
       const admin = await startAdmin({ host: '127.0.0.1', port: 0 }, ports, { log, token: () => token })
       const socket = connect(admin.address.port, '127.0.0.1')
-      socket.write('POST /gc HTTP/1.1\r\nhost: x\r\n\r\n')
+      socket.write('POST /gc HTTP/1.1\r\nhost: localhost\r\n\r\n')
       await new Promise((resolve) => socket.once('connect', resolve))
       const ended = text(socket).catch(() => 'reset')
 

@@ -146,7 +146,7 @@ describe('report', () => {
     [
       'a repository that needs attention',
       { counts: async () => ({ ...COUNTS, needsAttention: 1 }) },
-      '1 repository failed too often and is not tried again: GET /repositories?needsattention=true says why; geo-registry resync --failed tries again.',
+      '1 repository failed too often and is not tried again before something changes there: GET /repositories?needsattention=true says why; geo-registry resync --failed tries again.',
     ],
     [
       'a reconciliation slower than its setting',

@@ -201,7 +201,7 @@ describe('long work', () => {
         await startAdmin(listen, { ...ports, replication }, { log, token: () => undefined }),
       )
       const socket = connect(admin.address.port, '127.0.0.1')
-      socket.write('GET /plan HTTP/1.1\r\nhost: x\r\n\r\n')
+      socket.write('GET /plan HTTP/1.1\r\nhost: localhost\r\n\r\n')
       await begun.promise
 
       socket.destroy()

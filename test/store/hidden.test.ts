@@ -308,6 +308,7 @@ describe('restoring', () => {
       paths,
       blobs,
       index: { rearrange: (_name, _doing, work) => work() },
+      completeness: { dropComplete: async () => {} },
       files: {
         ...files,
         place: async (from, to) => {

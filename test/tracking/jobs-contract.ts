@@ -201,26 +201,23 @@ export function jobsContract(make: MakeTracking): void {
     ['succeeds', synced(), 'pending'],
     ['fails', failed({ retryAtMs: Number.MAX_SAFE_INTEGER }), 'pending'],
     ['is released', { kind: 'released' as const }, 'pending'],
-    ['fails for good', failed({ needsAttention: true }), 'failed'],
-  ])(
-    'that %s after something changed meanwhile runs again, unless it needs a hand',
-    async (_, outcome, state) => {
-      await using subject = await make()
-      const { tracking } = subject
-      await tracking.discover([app])
-      const lease = await leased(tracking, 'team/app')
-      await tracking.touch([app], { priority: 1, active: true })
-      expect(await found(tracking, 'team/app')).toMatchObject({ state: 'started', priority: 1 })
+    ['fails for good', failed({ needsAttention: true }), 'pending'],
+  ])('that %s after something changed meanwhile runs again', async (_, outcome, state) => {
+    await using subject = await make()
+    const { tracking } = subject
+    await tracking.discover([app])
+    const lease = await leased(tracking, 'team/app')
+    await tracking.touch([app], { priority: 1, active: true })
+    expect(await found(tracking, 'team/app')).toMatchObject({ state: 'started', priority: 1 })
 
-      const settled = await tracking.settle(lease, outcome)
+    const settled = await tracking.settle(lease, outcome)
 
-      expect(settled).toBe(state === 'pending' ? 'again' : 'done')
-      expect(await found(tracking, 'team/app')).toMatchObject({ state, priority: 1 })
-      expect(await tracking.due(Date.now(), 10)).toEqual(
-        state === 'pending' ? [{ path: app, priority: 1 }] : [],
-      )
-    },
-  )
+    expect(settled).toBe(state === 'pending' ? 'again' : 'done')
+    expect(await found(tracking, 'team/app')).toMatchObject({ state, priority: 1 })
+    expect(await tracking.due(Date.now(), 10)).toEqual(
+      state === 'pending' ? [{ path: app, priority: 1 }] : [],
+    )
+  })
 
   it('that is released is due at once, as urgent as before and not as a failure', async () => {
     await using subject = await make()

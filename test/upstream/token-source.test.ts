@@ -86,6 +86,31 @@ describe('the site’s login', () => {
     })
   })
 
+  it('that is refused rests, whatever it is wanted for: GitLab bans an address after 30 refusals in 3 minutes', async () => {
+    let nowMs = 0
+    let password = 'wrong'
+    const refusing: RequestListener = ({ headers }, response) => {
+      const right = headers.authorization === BASIC
+      response.writeHead(right ? 200 : 401).end(JSON.stringify({ token: 'at-last' }))
+    }
+    const { primary, dispatcher } = await world({ token: refusing })
+    const tokens = createPasswordTokenSource(dispatcher, {
+      login: () => ({ username: 'site', password }),
+      now: () => nowMs,
+    })
+    const logins = () => primary.requests.filter(({ url }) => url?.startsWith('/token')).length
+
+    for (; nowMs < 180_000; nowMs += 1000) {
+      const scope = `repository:group/app-${nowMs}:pull`
+      await expect(tokens.authorization(scope)).rejects.toMatchObject({ kind: 'unauthorized' })
+    }
+    const refused = logins()
+    password = 's3cret'
+
+    expect(refused).toBeLessThan(15)
+    expect(await tokens.authorization(SCOPE)).toBe('Bearer at-last') // At once: it is another login.
+  })
+
   it.each([
     ['says 300 s', '{"token":"t","expires_in":300}', 289_999, 290_000],
     ['says nothing, which means 60 s', '{"access_token":"t"}', 49_999, 50_000],
@@ -183,13 +208,16 @@ describe('the site’s login', () => {
     ['a token that is a header', 200, '{"token":"a\\r\\nx: y"}', 'faulty'],
     ['more than 64 KiB', 200, `{"token":"${'t'.repeat(70_000)}"}`, 'faulty'],
   ])(
-    'that is answered %s is an upstream error of its kind, and tried afresh the next time',
+    'that is answered %s is an upstream error of its kind, and tried afresh half a minute later',
     async (_what, status, body, kind) => {
+      let nowMs = 0
       const { tokens, asked } = await world({
+        now: () => nowMs,
         token: (_request, response) => response.writeHead(status).end(body),
       })
 
       await expect(tokens.authorization(SCOPE)).rejects.toMatchObject({ name: 'UpstreamError', kind })
+      nowMs += 30_000
       await expect(tokens.authorization(SCOPE)).rejects.toMatchObject({ kind })
       expect(asked()).toHaveLength(3)
     },
