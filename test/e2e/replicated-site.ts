@@ -1,17 +1,30 @@
 /** A site that keeps itself in step with a docker-registry which notifies it, both with token auth. */
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import type { RepositoryRow } from '../../src/status/rows.ts'
 import type { StatusReport } from '../../src/status/status-report.ts'
+import type { StreamLine } from '../../src/status/streamed.ts'
 import { deepMerge, type Tree } from '../support/deep-merge.ts'
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.ts'
 import { signingKey } from '../support/keys.ts'
 import { type Link, startLink } from '../support/link.ts'
 import { onFreePort } from '../support/port.ts'
+import { ProgramError, runProgram } from '../support/process.ts'
 import type { RegistryApi } from '../support/registry-api.ts'
 import { tempFolder } from '../support/temp.ts'
 import { until } from '../support/wait.ts'
 import { type OneSite, REALM, startOneSite } from './one-site.ts'
+import { registryFolder } from './registry-folder.ts'
 
 export const SECRET = 'a-Secret-of-the-registry'
 const ALL = ['pull', 'push', 'delete']
+const MAIN = join(import.meta.dirname, '../../src/main.ts')
+
+export interface CommandResult {
+  readonly status: number
+  /** Of a command that failed, standard error and output. */
+  readonly output: string
+}
 
 export interface ReplicatedSite extends AsyncDisposable {
   readonly one: OneSite
@@ -27,6 +40,16 @@ export interface ReplicatedSite extends AsyncDisposable {
   status(): Promise<StatusReport>
   /** What any path of the admin listener answers. */
   admin(method: string, path: string): Promise<unknown>
+  /** As `admin`, for work whose answer comes in lines: the last of them, which is its result or its error. */
+  longWork(method: string, path: string): Promise<StreamLine>
+  /** The tracked repositories, at most 1000 of them. */
+  rows(): Promise<readonly RepositoryRow[]>
+  /** `geo-registry <words>` with the site's configuration. */
+  command(...words: readonly string[]): Promise<CommandResult>
+  /** Starts the site anew, with other settings than it was first started with. */
+  reconfigure(config: Tree): Promise<void>
+  /** Resolves when every tag of the primary is here, no other is, and the status says so. Read from the disks. */
+  converged(deadlineMs?: number): Promise<void>
   /** Resolves when the status says that the site is in step. */
   inStep(deadlineMs?: number): Promise<StatusReport>
 }
@@ -36,6 +59,8 @@ export interface ReplicatedSiteOptions {
   /** Default true: the primary sends events to the site. */
   readonly notified?: boolean
   readonly config?: Tree
+  /** What the site talks to in the primary's place; default the primary itself. */
+  readonly front?: (primaryUrl: string) => Promise<AsyncDisposable & { readonly url: string }>
 }
 
 export async function startReplicatedSite(options: ReplicatedSiteOptions): Promise<ReplicatedSite> {
@@ -43,7 +68,7 @@ export async function startReplicatedSite(options: ReplicatedSiteOptions): Promi
 }
 
 async function start(
-  { repositories, notified = true, config = {} }: ReplicatedSiteOptions,
+  { repositories, notified = true, config = {}, front }: ReplicatedSiteOptions,
   eventsPort: number,
 ): Promise<ReplicatedSite> {
   await using starting = new AsyncDisposableStack()
@@ -55,7 +80,8 @@ async function start(
   const primary = starting.use(
     await startDockerRegistry({ auth, ...(notified && { notifications: notificationsTo(eventsUrl) }) }),
   )
-  const link = starting.use(await startLink({ target: primary.url }))
+  const target = front ? starting.use(await front(primary.url)).url : primary.url
+  const link = starting.use(await startLink({ target }))
   const base: Tree = {
     http: { events: { addr: `127.0.0.1:${eventsPort}` } },
     upstream: { auth: { keyfile, issuer: auth.issuer, service: auth.service } },
@@ -67,13 +93,41 @@ async function start(
   const there = await one.client(grants, primary.url)
   const owned = starting.move()
 
-  async function admin(method: string, path: string): Promise<unknown> {
+  async function ask(method: string, path: string): Promise<string> {
     const response = await fetch(one.site.adminUrl + path, { method })
-    if (!response.ok)
-      throw new Error(`${method} ${path} was answered ${response.status}: ${await response.text()}`)
-    return await response.json()
+    const body = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path} was answered ${response.status}: ${body}`)
+    return body
+  }
+  const admin = async (method: string, path: string): Promise<unknown> => JSON.parse(await ask(method, path))
+  async function command(...words: readonly string[]): Promise<CommandResult> {
+    const args = [MAIN, ...words, '--config', one.site.configFile]
+    try {
+      return { status: 0, output: (await runProgram(process.execPath, args)).stdout }
+    } catch (error) {
+      if (error instanceof ProgramError && error.exit?.code != null) {
+        return { status: error.exit.code, output: error.message }
+      }
+      throw error
+    }
   }
   const status = async () => (await admin('GET', '/status')) as StatusReport
+  async function inStep(deadlineMs = 20_000): Promise<StatusReport> {
+    let last: StatusReport | undefined
+    try {
+      return await until(
+        async () => {
+          last = await status()
+          return last.in_step && last
+        },
+        { what: 'the site to be in step', deadlineMs },
+      )
+    } catch (cause) {
+      throw new Error(`not in step: ${JSON.stringify(last, null, 1)}\n${one.site.logs().slice(-5000)}`, {
+        cause,
+      })
+    }
+  }
   return {
     one,
     primary,
@@ -83,22 +137,26 @@ async function start(
     there,
     status,
     admin,
-    async inStep(deadlineMs = 20_000) {
-      let last: StatusReport | undefined
-      try {
-        return await until(
-          async () => {
-            last = await status()
-            return last.in_step && last
-          },
-          { what: 'the site to be in step', deadlineMs },
-        )
-      } catch (cause) {
-        throw new Error(`not in step: ${JSON.stringify(last, null, 1)}\n${one.site.logs().slice(-5000)}`, {
-          cause,
-        })
-      }
+    async longWork(method, path) {
+      const lines = (await ask(method, path)).trimEnd().split('\n')
+      return JSON.parse(lines.at(-1) ?? '') as StreamLine
     },
+    command,
+    reconfigure: (changed) => one.site.restart({ config: deepMerge(deepMerge(base, config), changed) }),
+    async rows() {
+      const answer = await admin('GET', '/repositories?limit=1000')
+      return (answer as { readonly repositories: readonly RepositoryRow[] }).repositories
+    },
+    async converged(deadlineMs = 20_000) {
+      const [hereOnDisk, thereOnDisk] = [registryFolder(one.site.root), registryFolder(primary.root)]
+      await until(async () => isDeepStrictEqual(await hereOnDisk.allTags(), await thereOnDisk.allTags()), {
+        what: 'the tags here to be those of the primary',
+        deadlineMs,
+        everyMs: 100,
+      })
+      await inStep(deadlineMs)
+    },
+    inStep,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
