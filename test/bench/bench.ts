@@ -11,13 +11,19 @@ import { describeMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { measureOneFetch } from './one-fetch.ts'
 import { measurePush } from './push.ts'
+import { measureReplicationBeside } from './replication-beside.ts'
+import { measureReplicationCopy } from './replication-copy.ts'
+import { measureReplicationLag } from './replication-lag.ts'
+import { measureReplicationMemory } from './replication-memory.ts'
+import { measureReplicationReconcile } from './replication-reconcile.ts'
 import { markdownTable, type Row, textTable } from './report.ts'
 import { type Scene, startScene } from './scene.ts'
 import { measureTagCost } from './tag-cost.ts'
+import { measureTrackingScale } from './tracking-scale.ts'
 import { measureWarmBlob } from './warm-blob.ts'
 import { measureWarmManifest } from './warm-manifest.ts'
 
-/** In the order of the issue's table. `--only` takes any beginning: `warm` is both warm ones. */
+/** In the order of the issues' tables. `--only` takes any beginning: `warm` is both warm ones. */
 const BENCHES: Readonly<Record<string, (scene: Scene) => Promise<Row[]>>> = {
   'warm-manifest': measureWarmManifest,
   'warm-blob': measureWarmBlob,
@@ -27,12 +33,17 @@ const BENCHES: Readonly<Record<string, (scene: Scene) => Promise<Row[]>>> = {
   push: measurePush,
   'black-hole': measureBlackHole,
   'tag-cost': measureTagCost,
+  lag: measureReplicationLag,
+  copy: measureReplicationCopy,
+  reconcile: measureReplicationReconcile,
+  tracked: async () => [...(await measureTrackingScale()), ...(await measureReplicationMemory())],
+  beside: measureReplicationBeside,
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { only: { type: 'string' }, markdown: { type: 'boolean' } } })
   const wanted = select(values.only)
-  await installPrograms(['docker-registry', 'nginx', 'wrk', 'openssl'])
+  await installPrograms(['docker-registry', 'nginx', 'wrk', 'openssl', 'pg_ctlcluster'])
   const machine = await describeMachine()
   await using scene = await startScene()
   const rows: Row[] = []

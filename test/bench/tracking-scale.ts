@@ -11,7 +11,7 @@ import { tempFolder } from '../support/temp.ts'
 import { median } from './measure.ts'
 import { absolute, information, milliseconds, perSecond, type Row } from './report.ts'
 
-const REPOSITORIES = 1_000_000
+export const REPOSITORIES = 1_000_000
 const ROUNDS = 15
 const JOBS = 200
 const EVENTS = 10_000
@@ -94,7 +94,7 @@ function storm(paths: readonly RepositoryName[], receivedAtMs: number) {
   return Array.from({ length: EVENTS }, (_, index) => ({
     id: `event-${index}`,
     action: 'push' as const,
-    repository: paths[index % paths.length] ?? name(index),
+    repository: paths[index % paths.length] ?? nameOf(index),
     tag: undefined,
     digest: undefined,
     renamedTo: undefined,
@@ -120,7 +120,7 @@ async function settleSynced(tracking: Tracking, lease: Lease, inventoryAtMs: num
   await tracking.settle(lease, { kind: 'synced', ...outcome } satisfies SyncOutcome)
 }
 
-function name(index: number): RepositoryName {
+export function nameOf(index: number): RepositoryName {
   const parsed = parseRepositoryName(`group-${index % 1000}/project-${index}`)
   if (!parsed) throw new Error(`${index} makes no name`)
   return parsed
@@ -137,7 +137,7 @@ async function timed(rounds: number, work: (round: number) => Promise<unknown>):
 }
 
 /** As the years leave a site: synced within the last day, 1 % failed to be retried within the hour, 1 ‰ given up. */
-function million(nowMs: number): string {
+export function million(nowMs: number): string {
   return `
     with recursive numbers (n) as (select 0 union all select n + 1 from numbers where n < ${REPOSITORIES - 1})
     insert into tracked_repositories (path, state, retry_count, retry_at, last_sync_failure, last_synced_at,
