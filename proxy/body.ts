@@ -22,6 +22,8 @@ export interface BodySenderOptions {
   readonly idleTimeoutMs?: number
   /** Pairs of large buffers of the whole process; default 32: 32 MiB. */
   readonly largePairs?: number
+  /** Told the size of everything that is handed to a client. */
+  readonly onBytes?: ((bytes: number) => void) | undefined
 }
 
 export interface BodySender {
@@ -94,6 +96,7 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
     let draining: Promise<number> | undefined
     try {
       if ('bytes' in source) {
+        options.onBytes?.(end - start)
         await write(exchange, source.bytes.subarray(start, end))
         exchange.writtenBytes += end - start
         return
@@ -109,6 +112,7 @@ export function createBodySender(options: BodySenderOptions = {}): BodySender {
         draining.catch(() => undefined) // Awaited a turn later; until then a failure must not count as unhandled.
         position += bytesRead
         exchange.writtenBytes += bytesRead
+        options.onBytes?.(bytesRead)
         if (tookMs === undefined) continue
         if (!lent && tookMs < QUICK_DRAIN_MS) lent = lend()
         else if (lent && tookMs >= QUICK_DRAIN_MS) {

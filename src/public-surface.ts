@@ -49,6 +49,8 @@ export interface PublicSurfaceDeps {
   readonly primary: Primary
   /** Told of repositories that a client missed something of, or wrote to. */
   readonly hint?: Hint | undefined
+  /** Told the size of every piece of a blob that is handed to a client. */
+  readonly onServed?: ((bytes: number) => void) | undefined
 }
 
 const SITE: Credential = { kind: 'site' }
@@ -96,7 +98,7 @@ export async function startPublicSurface(config: Config, deps: PublicSurfaceDeps
   )
   lifecycle.own('pushed blobs being published', uploads.close)
   const deletes = createDeletes({ ...keep, upstream, send }, writeOptions)
-  const body = createBodySender({ idleTimeoutMs: http.idleTimeoutMs })
+  const body = createBodySender({ idleTimeoutMs: http.idleTimeoutMs, onBytes: deps.onServed })
   lifecycle.own('bodies', body.close)
 
   const authorizer = await createAuthorizer(config, store, lifecycle)

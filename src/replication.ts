@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { createBudgetedUpstream } from '../replicator/budgeted-upstream.ts'
 import { createCopying } from '../replicator/copy-graph.ts'
+import { createCourtesy } from '../replicator/courtesy.ts'
 import { startEventsListener } from '../replicator/events-listener.ts'
 import { createInbox } from '../replicator/inbox.ts'
 import { createInventory } from '../replicator/open-inventory.ts'
@@ -46,6 +47,8 @@ export interface Replication {
   readonly control: ReplicationControl
   /** A client met something of the repository that was not here, or wrote to it. Never throws. */
   hint(name: RepositoryName): void
+  /** Bytes that clients got from here: copying stands back for them. */
+  served(bytes: number): void
 }
 
 /** What a killed process was at work on waits so long for the next one. */
@@ -81,7 +84,11 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
   const budget = createBudget(replication)
   // Bytes are counted where they arrive, clients' and copies' alike; a copy only waits until there is room again.
   primary.onTraffic((bytes, requests) => budget.spend(bytes, requests))
-  const pace = (_bytes: number, signal: AbortSignal) => budget.receive(0, signal)
+  const courtesy = createCourtesy()
+  const pace = async (bytes: number, signal: AbortSignal) => {
+    await courtesy.pace(bytes, signal)
+    await budget.receive(0, signal)
+  }
   const upstream = createBudgetedUpstream(primary.budgeted, budget)
 
   const inventory = createInventory({ upstream, log })
@@ -133,5 +140,5 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
     reconciler,
     primary,
   })
-  return { control, hint: (name) => void inbox.hint(name) }
+  return { control, hint: (name) => void inbox.hint(name), served: courtesy.served }
 }

@@ -54,7 +54,7 @@ export async function startSite(config: Config, role: Role, deps: SiteDeps): Pro
   const listener =
     role === 'replicator'
       ? undefined
-      : await startPublicSurface(config, { ...parts, hint: replication?.hint })
+      : await startPublicSurface(config, { ...parts, hint: replication?.hint, onServed: replication?.served })
 
   // After the public listener: whoever is told that this site is ready may come at once.
   const admin = await startAdmin(

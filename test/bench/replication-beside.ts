@@ -1,7 +1,7 @@
 /**
- * Clients pull what is here while the replicator copies as fast as the line is, in the same process. Primary and line
- * share this machine with the site, as they never do; so what clients get is held against what they get while somebody
- * else reads as much from the same primary over the same line. Without that too, for information.
+ * Clients pull what is here while the replicator copies as fast as it is let, in the same process, against what they get
+ * without it. Primary and line share this machine with the site, as they never do: what clients get while somebody else
+ * reads from the same primary over the same line is shown for information.
  */
 import { type ReplicatedSite, startReplicatedSite } from '../e2e/replicated-site.ts'
 import { type Content, randomContent } from '../support/content.ts'
@@ -60,15 +60,15 @@ export async function measureReplicationBeside(): Promise<Row[]> {
         {
           work,
           geoRegistry: megabytesPerSecond(beside),
-          against: `while another reads ${megabytesPerSecond(median(readAt))} from the primary ${megabytesPerSecond(fair)}`,
+          against: `while nothing goes on ${megabytesPerSecond(alone)}`,
         },
-        beside / fair,
+        beside / alone,
         BOUND,
       ),
       information(
-        `${work}, the primary's work on the same machine counted in`,
+        `${work}, against clients beside somebody else's reading`,
         megabytesPerSecond(beside),
-        `while nothing goes on ${megabytesPerSecond(alone)}, ${(beside / alone).toFixed(2)} ×`,
+        `while another reads ${megabytesPerSecond(median(readAt))} from the primary ${megabytesPerSecond(fair)}`,
       ),
     )
   }
