@@ -3,11 +3,11 @@
  * until it is answered 2xx, then gives up and loses it: what can be taken is answered 204 and what cannot be stored now
  * 503. It never reads the answer's body, so there is none, and the connection stays alive.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { type HttpListener, listen, sameSecret } from '../src/http-listener.ts'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
 import type { Inbox } from './inbox.ts'
@@ -32,11 +32,6 @@ export interface EventsListenerOptions {
   readonly burst?: number | undefined
   /** How long a request may take to arrive; default 30 000. */
   readonly requestTimeoutMs?: number | undefined
-}
-
-export interface EventsListener extends AsyncDisposable {
-  /** The address that was bound: the port is the true one where 0 was asked for. */
-  readonly address: { readonly host: string; readonly port: number }
 }
 
 type Env = { Bindings: HttpBindings }
@@ -66,14 +61,12 @@ const MEDIA_TYPES = [
 /** Longer than Go's HTTP client keeps an idle connection (90 s): it must never send an event into one we just closed. */
 const KEEP_ALIVE_MS = 120_000
 const HEADERS_TIMEOUT_MS = 10_000
-/** How long requests under way may take to end once the listener is given back. */
-const CLOSE_GRACE_MS = 1_000
 
 /** Resolves once it listens; rejects when it cannot (the address is taken, or is none of this machine). */
 export async function startEventsListener(
   deps: EventsListenerDeps,
   options: EventsListenerOptions,
-): Promise<EventsListener> {
+): Promise<HttpListener> {
   const { requestTimeoutMs = 30_000 } = options
   const server = createServer(
     {
@@ -85,27 +78,8 @@ export async function startEventsListener(
     // The adaptor's faster Request and Response would replace those of the whole process.
     getRequestListener(createApp(deps, options).fetch, { overrideGlobalObjects: false }),
   )
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject)
-  server.listen({ port: options.port, ...(options.host !== undefined && { host: options.host }) }, () =>
-    listening.resolve(),
-  )
-  await listening.promise
-  server.off('error', listening.reject)
-  server.on('error', (error) => deps.log.error({ error }, 'events listener failed'))
-
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') throw new Error('the events listener has no port')
-  return {
-    address: { host: bound.address, port: bound.port },
-    async [Symbol.asyncDispose]() {
-      const closed = Promise.withResolvers<void>()
-      server.close(() => closed.resolve())
-      const cut = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS)
-      await closed.promise
-      clearTimeout(cut)
-    },
-  }
+  const onError = (error: Error) => deps.log.error({ error }, 'events listener failed')
+  return await listen(server, { host: options.host, port: options.port, onError })
 }
 
 function createApp({ accept, log, metrics }: EventsListenerDeps, options: EventsListenerOptions): Hono<Env> {
@@ -181,11 +155,4 @@ function createAllowance(perSecond: number, burst: number): () => boolean {
     left -= 1
     return true
   }
-}
-
-/** Byte by byte, in a time that depends on neither, their lengths included. Node reads header bytes as latin1. */
-function sameSecret(presented: string, expected: string): boolean {
-  const one = createHash('sha256').update(presented, 'latin1').digest()
-  const other = createHash('sha256').update(expected, 'utf8').digest()
-  return timingSafeEqual(one, other)
 }

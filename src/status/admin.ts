@@ -2,12 +2,12 @@
  * The admin listener: health, metrics, garbage collection, status. It knows the site only through the functions it is
  * given, so that liveness depends on nothing and readiness on exactly what it is told.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer } from 'node:http'
 import { isIP } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { type HttpListener, listen, sameSecret } from '../http-listener.ts'
 import type { Logger } from '../log.ts'
 import { createReplicationApi } from './api.ts'
 import type { ReplicationControl } from './replication-control.ts'
@@ -29,16 +29,9 @@ export interface AdminOptions {
   readonly token: () => string | undefined
 }
 
-export interface AdminListener extends AsyncDisposable {
-  /** The address that was bound: the port is the true one where 0 was asked for. */
-  readonly address: { readonly host: string; readonly port: number }
-}
-
 const BODY_LIMIT_BYTES = 64 * 1024
 /** What Prometheus' text format is called; prom-client writes it. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
-/** How long requests under way may take to end once the listener is given back. */
-const CLOSE_GRACE_MS = 1_000
 
 export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
   const { log, token } = options
@@ -82,34 +75,15 @@ export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
 
 /** Resolves once it listens; rejects when it cannot (the address is taken, or is none of this machine). */
 export async function startAdmin(
-  listen: { readonly host: string | undefined; readonly port: number },
+  address: { readonly host: string | undefined; readonly port: number },
   ports: AdminPorts,
   options: AdminOptions,
-): Promise<AdminListener> {
+): Promise<HttpListener> {
   const app = createAdminApp(ports, options)
   // The adaptor's faster Request and Response would replace those of the whole process.
   const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }))
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject)
-  server.listen({ port: listen.port, ...(listen.host !== undefined && { host: listen.host }) }, () =>
-    listening.resolve(),
-  )
-  await listening.promise
-  server.off('error', listening.reject)
-  server.on('error', (error) => options.log.error({ error }, 'admin listener failed'))
-
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') throw new Error('the admin listener has no port')
-  return {
-    address: { host: bound.address, port: bound.port },
-    async [Symbol.asyncDispose]() {
-      const closed = Promise.withResolvers<void>()
-      server.close(() => closed.resolve())
-      const cut = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS)
-      await closed.promise
-      clearTimeout(cut)
-    },
-  }
+  const onError = (error: Error) => options.log.error({ error }, 'admin listener failed')
+  return await listen(server, { ...address, onError })
 }
 
 async function readiness(ports: AdminPorts, log: Logger): Promise<string | undefined> {
@@ -161,9 +135,3 @@ const refuseLargeBodies = bodyLimit({
   maxSize: BODY_LIMIT_BYTES,
   onError: (context) => context.json({ error: 'the body is too large' }, 413),
 })
-
-/** In a time that depends on neither, their lengths included. */
-function sameSecret(one: string, other: string): boolean {
-  const digest = (secret: string) => createHash('sha256').update(secret).digest()
-  return timingSafeEqual(digest(one), digest(other))
-}

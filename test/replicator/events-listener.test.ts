@@ -1,12 +1,9 @@
 import { once } from 'node:events'
 import { Agent, type Dispatcher, request } from 'undici'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import {
-  type EventsListener,
-  type EventsListenerOptions,
-  startEventsListener,
-} from '../../replicator/events-listener.ts'
+import { type EventsListenerOptions, startEventsListener } from '../../replicator/events-listener.ts'
 import type { Notice } from '../../replicator/notification.ts'
+import type { HttpListener } from '../../src/http-listener.ts'
 import { createLogger } from '../../src/log.ts'
 import { createMetrics, type Metrics } from '../../src/metrics.ts'
 import { openRaw } from '../e2e/raw-http.ts'
@@ -36,7 +33,7 @@ beforeEach(() => {
 })
 afterEach(() => open.disposeAsync())
 
-async function start(options: Partial<EventsListenerOptions> = {}): Promise<EventsListener> {
+async function start(options: Partial<EventsListenerOptions> = {}): Promise<HttpListener> {
   const log = createLogger({ destination: { write: (line) => void logged.push(line) } })
   const listener = await startEventsListener(
     { accept: (notices) => accept(notices), log, metrics },
@@ -50,7 +47,7 @@ type Post = Partial<Pick<Dispatcher.RequestOptions, 'method' | 'body'>> & {
   readonly path?: string
 }
 
-async function post({ address }: EventsListener, { headers, path, ...rest }: Post = {}) {
+async function post({ address }: HttpListener, { headers, path, ...rest }: Post = {}) {
   const answer = await request(`http://127.0.0.1:${address.port}${path ?? '/notifications'}`, {
     method: 'POST',
     body: ENVELOPE,

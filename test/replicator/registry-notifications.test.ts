@@ -1,7 +1,8 @@
 /** What Debian's docker-registry really sends, and does when it is not answered, against the listener. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type EventsListener, startEventsListener } from '../../replicator/events-listener.ts'
+import { startEventsListener } from '../../replicator/events-listener.ts'
 import type { Notice } from '../../replicator/notification.ts'
+import type { HttpListener } from '../../src/http-listener.ts'
 import { createLogger } from '../../src/log.ts'
 import { createMetrics, type Metrics } from '../../src/metrics.ts'
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.ts'
@@ -15,7 +16,7 @@ const SECRET = 'aTwenty-characters_secret'
 let seen: Omit<Notice, 'id'>[] = []
 let refusals = 0
 let metrics: Metrics
-let listener: EventsListener
+let listener: HttpListener
 let primary: DockerRegistry
 let api: RegistryApi
 const owned = new AsyncDisposableStack()
