@@ -12,7 +12,7 @@ afterEach(() => void vi.useRealTimers())
 
 function breakerWith(ping: () => Promise<unknown> = () => Promise.reject(TIMED_OUT)) {
   const metrics = createMetrics()
-  const breaker = createBreaker({ metrics, log: createLogger({ level: 'silent' }), ping })
+  const breaker = createBreaker({ metrics, log: createLogger({ destination: { write: () => {} } }), ping })
   const gauge = async () => (await metrics.breakerOpen.get()).values[0]?.value
   return { breaker, gauge }
 }
