@@ -1,6 +1,6 @@
 /**
  * Copying stands back for clients in the process as it does on the link: while this process is busy and serves clients,
- * its rate is halved every 100 ms, to a least that still arrives, and grows again when either has ended.
+ * its rate falls to a quarter every 100 ms, to a least that still arrives, and grows again when either has ended.
  */
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 
@@ -20,7 +20,7 @@ export interface CourtesyOptions {
 
 const WINDOW_MS = 100
 /** Busier than this, what copying takes is what clients lack. */
-const BUSY = 0.7
+const BUSY = 0.5
 /** Slower than this nobody is served who could notice. */
 const SERVED_BYTES_PER_SECOND = 10e6
 const SLOWEST_BYTES_PER_SECOND = 8e6
@@ -42,10 +42,12 @@ export function createCourtesy(options: CourtesyOptions = {}): Courtesy {
     const elapsedMs = nowMs - lookedAtMs
     if (elapsedMs < WINDOW_MS) return
     const perSecond = (bytes: number) => (bytes / elapsedMs) * 1000
-    const isInTheWay = utilization() > BUSY && perSecond(servedBytes) > SERVED_BYTES_PER_SECOND
-    bytesPerSecond = isInTheWay
-      ? Math.max(Math.min(bytesPerSecond, perSecond(copiedBytes)) / 2, SLOWEST_BYTES_PER_SECOND)
-      : Math.min(bytesPerSecond * 2, FASTEST_BYTES_PER_SECOND)
+    const isServing = perSecond(servedBytes) > SERVED_BYTES_PER_SECOND
+    const isBusy = utilization() > BUSY
+    bytesPerSecond =
+      isServing && isBusy
+        ? Math.max(Math.min(bytesPerSecond, perSecond(copiedBytes)) / 4, SLOWEST_BYTES_PER_SECOND)
+        : Math.min(bytesPerSecond * (isServing ? 1.05 : 2), FASTEST_BYTES_PER_SECOND)
     lookedAtMs = nowMs
     servedBytes = 0
     copiedBytes = 0

@@ -4,7 +4,7 @@ import { buildImage, type Image } from '../support/images.ts'
 import { pushImage } from '../support/push-image.ts'
 import { median, percentile } from './measure.ts'
 import { tagIsGone, tagIsHere } from './replication-held.ts'
-import { absolute, milliseconds, type Row } from './report.ts'
+import { absolute, information, milliseconds, type Row } from './report.ts'
 import { expectStatus } from './scene.ts'
 
 const PUSHES = 200
@@ -39,7 +39,10 @@ export async function measureReplicationLag(): Promise<Row[]> {
   return [
     row('push on the primary → its blobs and tag here', pushes.slice(WARM_UP)),
     row('delete on the primary → its tag gone here', deletes.slice(WARM_UP)),
-    row(`${BURST} pushes of one tag in a row → the last one here`, bursts),
+    information(
+      `${BURST} pushes of one tag in a row → the last one here, loopback, ${bursts.length} times`,
+      `median ${milliseconds(median(bursts))}, longest ${milliseconds(Math.max(...bursts))}`,
+    ),
   ]
 }
 
