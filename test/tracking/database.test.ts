@@ -75,7 +75,9 @@ describe.each(['sqlite', 'postgres'] as const)('the database %s', (kind) => {
 
     const cursors = await queries.selectFrom('cursors').select('value').execute()
     expect(cursors.map(({ value }) => value)).toEqual(['0++', '0++'])
-    expect(runs).toBe(kind === 'postgres' ? 3 : 2)
+    // The one that was ended may be back before the other is awake, and stand in its way again.
+    if (kind === 'postgres') expect(runs).toBeGreaterThan(2)
+    else expect(runs).toBe(2)
     runs = 0
     await expect(
       transaction(async () => {
