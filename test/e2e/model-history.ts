@@ -40,6 +40,8 @@ export interface PendingWrite {
 
 export interface History {
   begin(write: Write): PendingWrite
+  /** A write through the site that was refused: a reading beside it may have been thrown away all the same. */
+  refusedHere(span: Span): void
   /** What the site answered as fresh: from then on it knows. */
   learn(reading: Reading): void
   /**
@@ -58,6 +60,7 @@ const INITIAL = { start: -1, end: -1 } as const
 export function createHistory(): History {
   const writes: Recorded[] = []
   const readings: Reading[] = []
+  const refusals: Span[] = []
 
   /** The moments since which the value may have stood. */
   function origins(value: Value): Span[] {
@@ -88,10 +91,14 @@ export function createHistory(): History {
         settle(outcome, at) {
           recorded.over = at
           if (outcome === 'acknowledged') recorded.end = at
-          if (outcome === 'refused') writes.splice(writes.indexOf(recorded), 1)
+          if (outcome === 'refused') {
+            writes.splice(writes.indexOf(recorded), 1)
+            if (write.via === 'site') refusals.push({ start: write.start, end: at })
+          }
         },
       }
     },
+    refusedHere: (span) => void refusals.push(span),
     learn: (reading) => void readings.push(reading),
     mayBe,
     mayBeStale(value, span) {
@@ -119,8 +126,11 @@ export function createHistory(): History {
           })),
       ]
       const latest = heard.toSorted((one, other) => other.end - one.end)[0]
-      const overlaps = heard.some((one) => one !== latest && latest !== undefined && one.end > latest.start)
-      return latest === undefined || overlaps || latest.end > span.start ? undefined : latest.value
+      if (latest === undefined || latest.end > span.start) return undefined
+      const overlaps =
+        heard.some((one) => one !== latest && one.end > latest.start) ||
+        refusals.some((one) => one.start < latest.end && one.end > latest.start)
+      return overlaps ? undefined : latest.value
     },
   }
 }

@@ -283,6 +283,7 @@ export function createRun(
   async function removeTag({ repository, tag }: Extract<Step, { do: 'delete tag' }>): Promise<void> {
     const name = names[repository]
     const asked = await ask(`site DELETE ${name}:t${tag}`, () => writer.deleteManifest(name, `t${tag}`))
+    tagHistory(repository, tag).refusedHere(asked)
     if (await isExcuse(asked, false)) return
     const refused = await there.deleteManifest(name, `t${tag}`)
     check(refused.status >= 400, 'this primary deletes tags: the model does not know that')

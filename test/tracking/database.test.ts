@@ -58,6 +58,7 @@ describe.each(['sqlite', 'postgres'] as const)('the database %s', (kind) => {
       .values(['a', 'b'].map((name) => ({ name, value: '0' })))
       .execute()
     let runs = 0
+    let haveOne = 0
     const bothHaveOne = Promise.withResolvers<void>()
     const appendPlus = (tx: Queries, name: string) =>
       tx.updateTable('cursors').set({ value: sql`value || '+'` }).where('name', '=', name).execute()
@@ -65,7 +66,8 @@ describe.each(['sqlite', 'postgres'] as const)('the database %s', (kind) => {
       transaction(async (tx) => {
         runs++
         await appendPlus(tx, first)
-        if (runs === 2) bothHaveOne.resolve()
+        haveOne++
+        if (haveOne === 2) bothHaveOne.resolve()
         // SQLite lets nobody else begin.
         if (kind === 'postgres') await bothHaveOne.promise
         await appendPlus(tx, second)
