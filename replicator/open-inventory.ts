@@ -3,6 +3,7 @@ import type { Logger } from '../src/log.ts'
 import { singleFlight } from '../src/single-flight.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import { refusal } from '../src/upstream/failure.ts'
+import { unlessAborted } from '../src/upstream/unless-aborted.ts'
 import type { Upstream } from '../src/upstream/upstream.ts'
 import { readWhole } from '../src/upstream/whole-body.ts'
 import { createGitlabInventory } from './gitlab-inventory.ts'
@@ -84,19 +85,5 @@ function isObject(bytes: Buffer | undefined): boolean {
     return fieldsOf(JSON.parse(bytes?.toString('utf8') ?? '')) !== undefined
   } catch {
     return false // HTML: no GitLab registry.
-  }
-}
-
-/** The probe is shared by all who wait for it, so no single caller's signal may end it. */
-async function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return shared
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(new UpstreamError('aborted', 'the caller gave up', { cause: signal.reason }))
-  if (signal.aborted) onAbort()
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([shared, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

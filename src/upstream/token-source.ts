@@ -10,6 +10,7 @@ import { singleFlight } from '../single-flight.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { UpstreamError } from './errors.ts'
 import { discard, elsewhere, refusal } from './failure.ts'
+import { unlessAborted } from './unless-aborted.ts'
 import type { ForwardAnswer } from './upstream.ts'
 import { readWhole } from './whole-body.ts'
 
@@ -213,17 +214,4 @@ function parseFields(bytes: Buffer | undefined): Record<string, unknown> | undef
 
 function basic({ username, password }: { username: string; password: string }): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
-}
-
-async function unlessAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return shared
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(new UpstreamError('aborted', 'the caller gave up', { cause: signal.reason }))
-  if (signal.aborted) onAbort()
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([shared, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
