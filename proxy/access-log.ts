@@ -1,6 +1,6 @@
 /** What each request leaves behind: one line with GitLab's (LabKit's) field names, and the registry's metrics. */
 import type { Logger } from '../src/log.ts'
-import { withoutQuery } from '../src/log.ts'
+import { logPlain, withoutQuery } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
 import type { Exchange } from './exchange.ts'
 import type { Route } from './routes.ts'
@@ -20,7 +20,8 @@ export function logAccess(
   metrics.httpDurationSeconds.observe(labels, durationMs / 1000)
   if (status < 400 && isRead(route, method)) metrics.reads.inc({ source })
   if (exchange.writtenBytes > 0) metrics.servedBytes.inc({ source }, exchange.writtenBytes)
-  log.info(
+  logPlain(
+    log,
     {
       correlation_id: exchange.requestId,
       duration_ms: Math.round(durationMs * 10) / 10,

@@ -4,7 +4,7 @@
  * any moment (restart, disk, disagreement) and nobody but the next reader notices.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
@@ -28,6 +28,8 @@ export interface CapturesOptions {
   readonly idleMs?: number
   /** How long the disk may hold an upload back at a stretch before its capture is given up. Default 1 s. */
   readonly patienceMs?: number
+  /** Default false: nobody else captures into the folder. */
+  readonly isShared?: boolean | undefined
 }
 
 /**
@@ -84,14 +86,17 @@ const PREFIX = 'capture-'
 /** Removes what a crash left in the folder. */
 export async function createCaptures(deps: CapturesDeps, options: CapturesOptions): Promise<Captures> {
   const { blobs, metrics, log } = deps
-  const { folder, maxSessions = 256, idleMs = 3_600_000, patienceMs = 1000 } = options
+  const { folder, maxSessions = 256, idleMs = 3_600_000, patienceMs = 1000, isShared = false } = options
   const sessions = new Map<string, Session>()
   const ending = new Set<Promise<unknown>>()
   const gate = { syncing: false }
 
   await mkdir(folder, { recursive: true })
   for (const name of await readdir(folder)) {
-    if (name.startsWith(PREFIX)) await rm(join(folder, name), { force: true })
+    const path = join(folder, name)
+    // A capture that another process has forgotten for being idle is nobody's.
+    if (!name.startsWith(PREFIX) || (isShared && !(await isIdle(path, idleMs)))) continue
+    await rm(path, { force: true })
   }
 
   function track<T>(promise: Promise<T>): Promise<T> {
@@ -258,6 +263,14 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
       for (const session of [...sessions.values()]) drop(session, 'this site is stopping')
       await Promise.allSettled(ending)
     },
+  }
+}
+
+async function isIdle(path: string, idleMs: number): Promise<boolean> {
+  try {
+    return Date.now() - (await stat(path)).mtimeMs > idleMs
+  } catch {
+    return false // Published, or given up, by whoever it belongs to.
   }
 }
 

@@ -25,6 +25,7 @@ export function createClientAddress(
 
   return (peer, forwardedFor) => {
     let address = withoutMapping(peer ?? 'unknown')
+    if (!forwardedFor) return { address, forwardedFor: address }
     const chain = [address]
     const claimed = forwardedFor && isIP(address) !== 0 && isTrusted(address) ? forwardedFor.split(',') : []
     while (claimed.length > 0 && isTrusted(address)) {

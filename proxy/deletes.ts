@@ -35,6 +35,8 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
     const { name } = route
     // A delete by digest takes every tag of the digest with it, so it concerns the whole repository.
     const tags = route.kind === 'manifest' && route.reference.kind === 'tag' ? [route.reference.tag] : []
+    // What is deleted there must be hidden here from every process, or not be deleted.
+    await index.mayRemove()
     const url = deps.upstream.origin + exchange.path + (exchange.query && `?${exchange.query}`)
     const { answer } = await duringWrite(freshness, name, tags, () =>
       deps.send(exchange, { target: { url, foreign: false }, scope: `repository:${name}:delete` }),

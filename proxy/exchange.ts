@@ -59,12 +59,13 @@ export function writeHead(exchange: Exchange, status: number, headers: HeaderFie
   }
 }
 
-/** A whole answer with a small body, or none for HEAD. */
+/** A whole answer with a small body, or none for HEAD. A text is written in `encoding`, default UTF-8. */
 export function answer(
   exchange: Exchange,
   status: number,
   headers: HeaderFields,
   body?: string | Buffer,
+  encoding: 'utf8' | 'latin1' = 'utf8',
 ): void {
   writeHead(exchange, status, headers)
   const { request, response } = exchange
@@ -72,8 +73,8 @@ export function answer(
     response.end()
     return
   }
-  exchange.writtenBytes += Buffer.byteLength(body)
-  response.end(body)
+  exchange.writtenBytes += Buffer.byteLength(body, encoding)
+  response.end(body, encoding)
 }
 
 /** The one warn-code OCI allows; shown when held content stands in for the primary's answer (law 5). */

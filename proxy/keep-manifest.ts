@@ -28,7 +28,9 @@ export async function keepManifest(
   try {
     if (await keep(deps, name, manifest, mark, observation)) return
     // The tag is something else now than what is held of it, which not even an outage may bring back.
-    if (observation && deps.freshness.stands(observation)) await deps.index.doubtTag(name, observation.tag)
+    if (observation && (await deps.freshness.stands(observation))) {
+      await deps.index.doubtTag(name, observation.tag)
+    }
   } catch (error) {
     deps.log.error({ error, repository: name }, 'a tag that has changed could not be put in doubt')
   }
@@ -50,9 +52,10 @@ async function keep(
       await blobs.write(digest, bytes)
     }
     if (!(await index.putLink(name, 'manifest', digest, mark))) return false
-    if (!observation || !freshness.stands(observation)) return true
+    if (!observation || !(await freshness.stands(observation))) return true
     if (!(await index.putTag(name, observation.tag, digest, mark))) return false
-    freshness.confirm(observation, digest)
+    // Written while another process of the site wrote the tag: which of the two lies there now, only the primary can say.
+    if (!(await freshness.confirm(observation, digest))) await index.doubtTag(name, observation.tag)
     return true
   } catch (error) {
     log.error({ error, repository: name, digest }, 'manifest served but not kept')

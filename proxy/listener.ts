@@ -61,6 +61,9 @@ const SERVER_OPTIONS = {
   noDelay: true,
 }
 
+/** How soon a connection that becomes idle while the site drains is closed. */
+const IDLE_LOOK_MS = 50
+
 /** What node's parser can find wrong with a request, where that is more than a bad one. */
 const CLIENT_ERRORS: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
@@ -87,8 +90,6 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
     answers.set(request.socket, response)
     const exchange = new HttpExchange(request, response, deps.log, clientAddress, shutdown.signal)
     if (draining) response.setHeader('connection', 'close')
-    // Node closes the connections that are idle when closing begins; one that becomes so later would be kept.
-    response.once('finish', () => draining && request.socket.destroySoon())
     // A handler that has said all has nobody left to watch over what the client has yet to take.
     response.once('prefinish', () => {
       if (response.writableLength > 0) response.setTimeout(idleTimeoutMs, () => request.socket.destroy())
@@ -135,6 +136,8 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
     async close(deadline) {
       draining = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      // Node closes the connections that are idle when closing begins; one that becomes so later would be kept.
+      const idling = setInterval(() => server.closeIdleConnections(), IDLE_LOOK_MS)
       const cut = () => {
         shutdown.abort(new Error('the site is shutting down'))
         server.closeAllConnections()
@@ -142,6 +145,7 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
       if (deadline.aborted) cut()
       deadline.addEventListener('abort', cut, { once: true })
       await closed
+      clearInterval(idling)
     },
   }
 }

@@ -127,10 +127,9 @@ export function createPutManifest(deps: ManifestWritesDeps, options: ManifestWri
   ): Promise<void> {
     try {
       // No observation: another write of the tag overlapped this one, and only the primary knows which came last.
-      if (digest && observation && freshness.stands(observation)) {
+      if (digest && observation && (await freshness.stands(observation))) {
         if (await index.putTag(name, tag, digest, mark)) {
-          freshness.confirm(observation, digest)
-          return
+          if (await freshness.confirm(observation, digest)) return
         }
       }
     } catch (error) {

@@ -44,9 +44,15 @@ export function createManifestReads(
   const { index, manifests, standings, tags, upstream } = deps
   const fetches = singleFlight<string, Fetched>()
 
-  async function byTag(exchange: Exchange, name: RepositoryName, reference: Reference & { kind: 'tag' }) {
-    const held = await tags.held(name, reference.tag)
+  async function byTag(
+    exchange: Exchange,
+    name: RepositoryName,
+    reference: Reference & { kind: 'tag' },
+  ): Promise<Found | undefined> {
     // Only what stands literally in Accept is answered here; any other negotiation is the primary's.
+    const confirmed = await tags.confirmed(name, reference.tag, exchange.access)
+    if (confirmed) return accepts(exchange, confirmed) ? { manifest: confirmed, source: 'local' } : undefined
+    const held = await tags.held(name, reference.tag)
     if (held && !accepts(exchange, held)) return undefined
     const resolution = await tags.resolve(name, reference.tag, exchange.access)
     if (resolution.kind === 'not-kept') return undefined
@@ -91,7 +97,7 @@ export function createManifestReads(
         isYounger = true
         return ask(name, digest, { credential, requestId })
       })
-      if (isYounger || index.stands(name, 'manifest', digest, mark)) return fetched
+      if (isYounger || (await index.stands(name, 'manifest', digest, mark))) return fetched
     } catch (error) {
       if (isYounger || !(error instanceof UpstreamError) || error.kind !== 'absent') throw error
     }
@@ -140,6 +146,21 @@ function respond(exchange: Exchange, { manifest, source, staleSinceMs }: Found, 
     exchange,
     200,
     { ...headers, 'content-type': manifest.mediaType, 'content-length': String(manifest.bytes.length) },
-    manifest.bytes,
+    textOf(manifest) ?? manifest.bytes,
+    'latin1',
   )
+}
+
+/** Larger ones leave as bytes: copying them would cost more than the second piece. */
+const TEXT_MAX_BYTES = 16 * 1024
+const texts = new WeakMap<Manifest, string>()
+
+/** Byte for byte, a character each: node writes a head and a body of text in one piece, and gathers two otherwise. */
+function textOf(manifest: Manifest): string | undefined {
+  if (manifest.bytes.length > TEXT_MAX_BYTES) return undefined
+  const known = texts.get(manifest)
+  if (known !== undefined) return known
+  const text = manifest.bytes.toString('latin1')
+  texts.set(manifest, text)
+  return text
 }

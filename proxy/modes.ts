@@ -28,7 +28,7 @@ export const KEEPS_NOTHING: Pick<
     write: async () => {},
   },
   index: {
-    mark: () => ({ sequence: 0, atMs: 0 }),
+    mark: () => ({ era: '', sequence: 0, atMs: 0 }),
     putLink: async () => false,
     putTag: async () => false,
     doubtTag: async () => {},

@@ -1,7 +1,9 @@
 /** The one place that turns an error into an answer. What an error means was decided where it was thrown. */
 import { FillLimitError } from '../src/fill/fill.ts'
+import { FreshnessUnavailableError } from '../src/freshness/freshness.ts'
 import { errorBody, errorCodesOf, OciError } from '../src/oci/errors.ts'
 import { StoreError } from '../src/store/blob-store.ts'
+import { CoordinationUnavailableError } from '../src/store/coordination.ts'
 import { UpstreamError, type UpstreamErrorKind } from '../src/upstream/errors.ts'
 import { answer, type Exchange, writeHead } from './exchange.ts'
 import { discardRest } from './forwarding.ts'
@@ -80,6 +82,14 @@ function toOciError(error: unknown, exchange: Exchange, route: Route | undefined
   if (error instanceof FillLimitError) {
     return new OciError('TOOMANYREQUESTS', { cause: error, headers: { 'retry-after': RETRY_AFTER_SECONDS } })
   }
+  // Both are thrown before anything is sent on.
+  if (error instanceof FreshnessUnavailableError || error instanceof CoordinationUnavailableError) {
+    return new OciError('UNAVAILABLE', {
+      message: uncoordinatedMessage(exchange.request.method),
+      cause: error,
+      headers: { 'retry-after': RETRY_AFTER_SECONDS },
+    })
+  }
   const message =
     error instanceof StoreError ? 'the store of this site cannot be read: see its log' : undefined
   return new OciError('UNKNOWN', { message, cause: error })
@@ -111,8 +121,19 @@ function fromUpstream(error: UpstreamError, exchange: Exchange, route: Route | u
   }
 }
 
-function unavailableMessage(method: string | undefined): string {
+function uncoordinatedMessage(method: string | undefined): string {
+  const why = 'the processes of this site cannot reach what they share'
+  return isRead(method)
+    ? `${why}, so this cannot be answered now: try again later`
+    : `${why}, so this write was not sent to the primary: try again later; pulls of what this site holds still work`
+}
+
+function isRead(method: string | undefined): boolean {
   return method === 'GET' || method === 'HEAD'
+}
+
+function unavailableMessage(method: string | undefined): string {
+  return isRead(method)
     ? 'the primary registry cannot be reached and this is not held on this site: try again later'
     : 'the primary registry cannot be reached, and every write goes there: try again later; pulls of what this site holds still work'
 }

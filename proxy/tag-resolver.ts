@@ -2,6 +2,7 @@
  * What a tag means now (laws 2 and 5): confirmed here, or asked of the primary, or, only while the primary is away,
  * what it was last known to be.
  */
+import type { Observation } from '../src/freshness/freshness.ts'
 import type { Manifest } from '../src/oci/manifest.ts'
 import type { RepositoryName, Tag } from '../src/oci/reference.ts'
 import type { HeldTag } from '../src/store/repository-index.ts'
@@ -36,9 +37,11 @@ interface Held {
 }
 
 export interface TagResolver {
+  /** The manifest that the tag is confirmed to be (law 2), without a question; undefined: it has to be asked for. */
+  confirmed(name: RepositoryName, tag: Tag, access: Access): Promise<Manifest | undefined>
   /** What is held of the tag, whatever it is worth; for the media type alone. */
   held(name: RepositoryName, tag: Tag): Promise<Manifest | undefined>
-  /** Throws `UpstreamError`. */
+  /** Asks the primary. Throws `UpstreamError`. */
   resolve(name: RepositoryName, tag: Tag, access: Access): Promise<Resolution>
 }
 
@@ -53,12 +56,14 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     return manifest && { manifest, entry }
   }
 
+  async function confirmed(name: RepositoryName, tag: Tag, access: Access): Promise<Manifest | undefined> {
+    const digest = access.onlyPrimary ? undefined : await freshness.confirmed(name, tag)
+    if (digest === undefined) return undefined
+    const manifest = manifests.cached(digest) ?? (await manifests.get(digest))
+    return manifest && (await index.link(name, 'manifest', digest)) ? manifest : undefined
+  }
+
   async function resolve(name: RepositoryName, tag: Tag, access: Access): Promise<Resolution> {
-    const digest = access.onlyPrimary ? undefined : freshness.confirmed(name, tag)
-    if (digest !== undefined) {
-      const manifest = manifests.cached(digest) ?? (await manifests.get(digest))
-      if (manifest && (await index.link(name, 'manifest', digest))) return { kind: 'local', manifest }
-    }
     const { credential } = access
     const caller = credential.kind === 'caller' ? (credential.authorization ?? '') : ''
     // The last part: what a token of an older project gets, another project's tokens may get on other terms.
@@ -89,7 +94,7 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     { credential }: Access,
     held: Held | undefined,
   ): Promise<Resolution> {
-    const observation = freshness.observe(name, tag)
+    const observation = await freshness.observe(name, tag)
     const mark = index.mark()
     try {
       const answer = await upstream.getManifest(
@@ -107,7 +112,11 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
       await unlessStoreFails(name, () => renew(name, tag, held, mark, observation))
       return { kind: 'local', manifest: held.manifest }
     } catch (error) {
-      if (error instanceof UpstreamError && error.kind === 'absent' && freshness.stands(observation)) {
+      if (
+        error instanceof UpstreamError &&
+        error.kind === 'absent' &&
+        (await freshness.stands(observation))
+      ) {
         await unlessStoreFails(name, () => index.hideTag(name, tag))
       }
       throw error
@@ -129,9 +138,9 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     tag: Tag,
     { manifest, entry }: Held,
     mark: ReturnType<typeof index.mark>,
-    observation: ReturnType<typeof freshness.observe>,
+    observation: Observation,
   ): Promise<void> {
-    if (!freshness.stands(observation)) return
+    if (!(await freshness.stands(observation))) return
     if (entry.confirmedAtMs === undefined) {
       // An adopted folder's tag, or one that was in doubt: from now on it is the primary's word.
       await keepManifest(deps, name, manifest, mark, observation)
@@ -140,7 +149,7 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     const link = await index.link(name, 'manifest', manifest.digest)
     if (link?.confirmedAtMs === undefined) await index.putLink(name, 'manifest', manifest.digest, mark)
     index.renewTag(name, tag, manifest.digest, mark)
-    freshness.confirm(observation, manifest.digest)
+    await freshness.confirm(observation, manifest.digest)
   }
 
   /** What may be served if the primary cannot be asked (law 5), or undefined. */
@@ -152,5 +161,5 @@ export function createTagResolver(deps: TagResolverDeps): TagResolver {
     return link?.confirmedAtMs === undefined ? undefined : { kind: 'stale', manifest, confirmedAtMs }
   }
 
-  return { resolve, held: async (name, tag) => (await find(name, tag))?.manifest }
+  return { confirmed, resolve, held: async (name, tag) => (await find(name, tag))?.manifest }
 }

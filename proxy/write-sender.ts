@@ -65,12 +65,12 @@ export async function duringWrite(
   tags: readonly Tag[],
   send: () => Promise<ForwardAnswer>,
 ): Promise<{ readonly answer: ForwardAnswer; readonly observations: ReadonlyMap<Tag, Observation> }> {
-  const write = freshness.beginWrite(name, tags)
+  const write = await freshness.beginWrite(name, tags)
   try {
     const answer = await send()
-    return { answer, observations: freshness.endWrite(write) }
+    return { answer, observations: await freshness.endWrite(write) }
   } catch (error) {
-    freshness.endWrite(write)
+    await freshness.endWrite(write)
     throw error
   }
 }

@@ -15,7 +15,7 @@ import type { HeldLease } from './held-lease.ts'
 import type { Inventory } from './inventory.ts'
 import type { ExtraTag } from './remove-extras.ts'
 import { retryInside } from './retry-policy.ts'
-import { type Before, type SyncTag, type TagAnswer, TagError, type TagQuestion } from './sync-tag.ts'
+import { type SyncTag, type TagAnswer, TagError, type TagQuestion } from './sync-tag.ts'
 
 export interface Comparison {
   /** Before the list of tags was asked for. */
@@ -52,7 +52,7 @@ export interface CompareTagsDeps {
   readonly inventory: Pick<Inventory, 'tags'>
   readonly holdings: Pick<Holdings, 'tags'>
   readonly index: Pick<RepositoryIndex, 'mark'>
-  readonly freshness: Pick<Freshness, 'observe'>
+  readonly freshness: Pick<Freshness, 'observeAll'>
   readonly syncTag: SyncTag
 }
 
@@ -88,9 +88,8 @@ export function createCompareTags(deps: CompareTagsDeps, options: CompareTagsOpt
     const held = await holdings.tags(name)
     const mark = index.mark()
     // Taken before the question is sent: only then may its answer confirm what it says.
-    const before = new Map(
-      held.map((tag): [Tag, Before] => [tag, { observation: freshness.observe(name, tag), mark }]),
-    )
+    const observations = await freshness.observeAll(name, held)
+    const before = new Map([...observations].map(([tag, observation]) => [tag, { observation, mark }]))
     const answers = new Map<Tag, TagAnswer | TagError>()
     const awaited = new Set<Tag>()
     const away = new AbortController()

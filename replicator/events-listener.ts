@@ -10,11 +10,13 @@ import { bodyLimit } from 'hono/body-limit'
 import { type HttpListener, listen, sameSecret } from '../src/http-listener.ts'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
-import type { Inbox } from './inbox.ts'
-import { NotificationError, readEnvelope } from './notification.ts'
+import { NotificationError, type ReadNotification, readEnvelope } from './notification.ts'
 
 export interface EventsListenerDeps {
-  readonly accept: Inbox['accept']
+  /** Resolves when the events are stored; rejects when they must come again. */
+  readonly accept: (read: ReadNotification) => Promise<void>
+  /** A request with the secret was not accepted: its sender may give up and lose what it tells of. */
+  readonly onRefused?: ((result: Refusal) => void) | undefined
   readonly log: Logger
   readonly metrics: Metrics
 }
@@ -49,7 +51,7 @@ const REFUSALS = {
   unavailable: 503,
   failed: 500,
 } as const
-type Refusal = keyof typeof REFUSALS
+export type Refusal = keyof typeof REFUSALS
 
 const BODY_LIMIT_BYTES = 1024 * 1024
 /** Distribution 3 says v2, GitLab's registry and Distribution 2 v1, hand-made senders neither. */
@@ -82,7 +84,7 @@ export async function startEventsListener(
   return await listen(server, { host: options.host, port: options.port, onError })
 }
 
-function createApp({ accept, log, metrics }: EventsListenerDeps, options: EventsListenerOptions): Hono<Env> {
+function createApp({ accept, log, metrics, onRefused }: EventsListenerDeps, options: EventsListenerOptions): Hono<Env> {
   const { secret, requestsPerSecond = 500, burst = 2000 } = options
   const mayTake = createAllowance(requestsPerSecond, burst)
   const app = new Hono<Env>()
@@ -90,6 +92,7 @@ function createApp({ accept, log, metrics }: EventsListenerDeps, options: Events
   function refuse(context: Context<Env>, result: Refusal, reason: string, error?: unknown): Response {
     const status = REFUSALS[result]
     metrics.notifications.inc({ result })
+    if (result !== 'unauthorized' && result !== 'path') onRefused?.(result)
     const client = context.env.incoming.socket.remoteAddress
     log.warn({ status, result, client, error }, `notification refused: ${reason}`)
     return context.json({ error: reason }, status, {
@@ -123,13 +126,13 @@ function createApp({ accept, log, metrics }: EventsListenerDeps, options: Events
   })
 
   app.post('/notifications', authorize, limitRate, requireMediaType, limitBody, async (context) => {
-    const { notices, ignored } = readEnvelope(Buffer.from(await context.req.arrayBuffer()))
+    const read = readEnvelope(Buffer.from(await context.req.arrayBuffer()))
     try {
-      await accept(notices)
+      await accept(read)
     } catch (error) {
       return refuse(context, 'unavailable', 'events could not be stored: send them again', error)
     }
-    for (const reason of ignored) metrics.eventsIgnored.inc({ reason })
+    for (const reason of read.ignored) metrics.eventsIgnored.inc({ reason })
     metrics.notifications.inc({ result: 'accepted' })
     return context.body(null, 204)
   })

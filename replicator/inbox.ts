@@ -3,11 +3,11 @@
  * unconfirms what it names, is stored, and wakes a job that asks the primary. It is accepted once all but the waking is
  * done; what a lost wake-up leaves is found by the poll of what is due.
  */
-import type { Freshness } from '../src/freshness/freshness.ts'
+import type { Freshness, HeardChange } from '../src/freshness/freshness.ts'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
 import type { Digest } from '../src/oci/digest.ts'
-import { parseRepositoryName, type RepositoryName, type Tag } from '../src/oci/reference.ts'
+import { parseRepositoryName, type RepositoryName } from '../src/oci/reference.ts'
 import type { ModeOf } from '../src/oci/repository-mode.ts'
 import { PRIORITIES, type Queue } from '../src/queue/queue.ts'
 import { forEachBounded } from '../src/store/bounded.ts'
@@ -19,7 +19,7 @@ import type { Notice } from './notification.ts'
 export interface InboxDeps {
   readonly tracking: Pick<Tracking, 'accept' | 'touch' | 'find'>
   readonly queue: Pick<Queue, 'wake'>
-  readonly freshness: Pick<Freshness, 'renew'>
+  readonly freshness: Pick<Freshness, 'hear'>
   readonly index: Pick<RepositoryIndex, 'expireLink' | 'expireRepository'>
   readonly holdings: Pick<Holdings, 'repositories' | 'dropComplete'>
   readonly modeOf: ModeOf
@@ -51,10 +51,8 @@ const MAX_RESTING = 10_000
 
 /** What the notices of one envelope mean to one repository. */
 interface Touched {
-  readonly tags: Set<Tag>
+  readonly changes: HeardChange[]
   readonly deleted: Set<Digest>
-  /** Tags that no notice names may have changed too. */
-  beyondTags: boolean
   /** All of it may be gone. */
   everything: boolean
 }
@@ -91,18 +89,17 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
     const touched = (name: RepositoryName): Touched => {
       const known = all.get(name)
       if (known) return known
-      const made = { tags: new Set<Tag>(), deleted: new Set<Digest>(), beyondTags: false, everything: false }
+      const made = { changes: [], deleted: new Set<Digest>(), everything: false }
       all.set(name, made)
       return made
     }
     for (const { action, repository, tag, digest, renamedTo } of notices) {
       const named = touched(repository)
-      if (tag) named.tags.add(tag)
-      else named.beyondTags = true
+      named.changes.push(changeOf({ action, tag, digest }))
       if (action === 'delete' && digest) named.deleted.add(digest)
       // GitLab tells of a deleted repository by its name alone.
       if (action === 'rename' || (action === 'delete' && !digest && !tag)) named.everything = true
-      if (renamedTo) touched(renamedTo).beyondTags = true
+      if (renamedTo) touched(renamedTo).changes.push({})
     }
     return all
   }
@@ -166,7 +163,7 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
     async accept(notices) {
       const all = await withMoved(notices)
       const touched = touchedBy(all.filter((notice) => modeFor(notice) !== 'deny'))
-      for (const [name, { tags, beyondTags }] of touched) freshness.renew(name, beyondTags ? [] : [...tags])
+      await forEachBounded(touched, AT_ONCE, ([name, { changes }]) => freshness.hear(name, changes))
       await forEachBounded(touched, AT_ONCE, ([name, each]) => unconfirm(name, each))
       const kept = all.filter((notice) => modeFor(notice) === 'replicate')
       const receivedAtMs = now()
@@ -184,4 +181,10 @@ export function createInbox(deps: InboxDeps, options: InboxOptions = {}): Inbox 
       resting.clear()
     },
   }
+}
+
+/** What an event says of tags. A delete or a rename that names none may be about to take any of them. */
+function changeOf({ action, tag, digest }: Pick<Notice, 'action' | 'tag' | 'digest'>): HeardChange {
+  if (tag) return { tag, digest: action === 'delete' ? 'gone' : digest }
+  return action === 'push' || action === 'mount' ? { digest } : {}
 }

@@ -18,8 +18,16 @@ export type Notice = Omit<InboxEvent, 'receivedAtMs'>
  */
 export type IgnoredEvent = 'pull' | 'blob' | 'name' | 'action'
 
+/** Which process of the registry sent an event, and whose request it tells of; each undefined where it is not said. */
+export interface Arrival {
+  readonly instanceId: string | undefined
+  readonly userAgent: string | undefined
+}
+
 export interface ReadNotification {
   readonly notices: readonly Notice[]
+  /** Of every event of the envelope, those that are ignored too, in their order. */
+  readonly arrivals: readonly Arrival[]
   /** Why each event that is not among the notices is not. */
   readonly ignored: readonly IgnoredEvent[]
 }
@@ -37,12 +45,17 @@ const EVENT_ID = /^[\x21-\x7e]{1,128}$/
 export function readEnvelope(bytes: Buffer): ReadNotification {
   const notices: Notice[] = []
   const ignored: IgnoredEvent[] = []
+  const arrivals: Arrival[] = []
   for (const event of eventsOf(bytes)) {
+    arrivals.push({
+      instanceId: textField(field(event, 'source'), 'instanceID'),
+      userAgent: textField(field(event, 'request'), 'useragent'),
+    })
     const read = readEvent(event)
     if (typeof read === 'string') ignored.push(read)
     else notices.push(read)
   }
-  return { notices, ignored }
+  return { notices, arrivals, ignored }
 }
 
 /** An envelope without `events` has none: both registries leave an empty list out. */

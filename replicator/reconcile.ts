@@ -5,11 +5,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
+import type { RepositoryName } from '../src/oci/reference.ts'
 import { PRIORITIES, type Priority } from '../src/queue/queue.ts'
 import type { Tracking } from '../src/tracking/tracking.ts'
 import { UpstreamError } from '../src/upstream/errors.ts'
 import type { Brake } from './brake.ts'
 import { type CompareDeps, type Comparison, compareRepositories } from './compare-repositories.ts'
+import { missedMark, noteMissed } from './missed.ts'
 
 export interface ReconcilerDeps extends CompareDeps {
   readonly tracking: CompareDeps['tracking'] &
@@ -57,14 +59,23 @@ export interface Reconciler {
   close(): Promise<void>
   /** A pass now, after the one that may be running. Rejects with what kept it from being complete. */
   passNow(): Promise<PassReport>
+  /**
+   * Events may have been missed: every repository is due, and so is a pass. Durable when it resolves; the work itself goes
+   * on by and by. Rejects with the tracking database's error.
+   */
+  compareEverything(): Promise<void>
   status(): ReconcilerStatus
 }
 
 const CURSOR = 'reconcile'
 /** Since when removals are counted by passes of which none was completed yet, in wall-clock milliseconds. */
 const COUNTING = 'reconcile counting'
-/** What the cursor holds: the last pass, and the release of the brake that it served. */
-type Saved = PassReport & { readonly releasedAtMs?: number | undefined }
+/** What the cursor holds: the last pass, the release of the brake and the `missedMark` that it served, and its `COUNTING`. */
+type Saved = PassReport & {
+  readonly releasedAtMs?: number | undefined
+  readonly asked?: string | undefined
+  readonly countingSinceMs?: number | undefined
+}
 
 /** `sinceMs`: the first of `count` in a row. `atMs`: the last, after which the next try waits `backoffMs`. */
 interface Failure {
@@ -76,6 +87,8 @@ interface Failure {
   readonly backoffMs: number
 }
 
+/** Rows read at a time where all of them are gone through. */
+const PAGE = 1000
 const MEASURE_EVERY_MS = 60_000
 const LONGEST_BACKOFF_MS = 10 * 60_000
 /**
@@ -159,7 +172,8 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     lastPass ??= before
     if (!before) return true
     const ageMs = now() - before.startedAtMs
-    return ageMs >= reconcileMs || ageMs < 0 || (await unservedRelease(before)) !== undefined
+    if (ageMs >= reconcileMs || ageMs < 0 || (await unservedRelease(before)) !== undefined) return true
+    return (await missedMark(tracking)) !== before.asked
   }
 
   /** A release lets through what waited, so what waited is named again without beginning anew what it lets through. */
@@ -176,26 +190,36 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
   }
 
   /**
-   * A pass that failed and is tried again goes on with the same count, and a release that no pass could serve ends after a
-   * period: else a catalog that cannot be had would disarm the brake.
+   * A pass that failed and is tried again goes on with the same count, as does one that comes early because everything was
+   * to be compared, and a release that no pass could serve ends after a period: else a catalog that cannot be had, or a
+   * relay that loses its log over and over, would disarm the brake. Since when it counts.
    */
-  async function beginCounting(atMs: number, releasedAtMs: number | undefined): Promise<void> {
-    const sinceMs = Math.max(Number((await tracking.cursor(COUNTING)) ?? 0), releasedAtMs ?? 0)
-    const ageMs = atMs - sinceMs
-    if (ageMs >= 0 && ageMs < reconcileMs) return
+  async function beginCounting(
+    atMs: number,
+    releasedAtMs: number | undefined,
+    earlierMs: number,
+  ): Promise<number> {
+    const sinceMs = Number((await tracking.cursor(COUNTING)) ?? earlierMs)
+    const ageMs = atMs - Math.max(sinceMs, releasedAtMs ?? 0)
+    if (ageMs >= 0 && ageMs < reconcileMs) return sinceMs
     await brake.beginPass()
     await tracking.setCursor(COUNTING, String(atMs))
+    return atMs
   }
 
   async function onePass(): Promise<PassReport> {
     const startedAtMs = now()
     try {
-      const releasedAtMs = await unservedRelease(await saved())
-      await beginCounting(startedAtMs, releasedAtMs)
+      const before = await saved()
+      const releasedAtMs = await unservedRelease(before)
+      const asked = await missedMark(tracking)
+      const earlierMs = asked === before?.asked ? 0 : (before?.countingSinceMs ?? 0)
+      const countingSinceMs = await beginCounting(startedAtMs, releasedAtMs, earlierMs)
       closing.signal.throwIfAborted()
       const comparison = await compareRepositories(deps, startedAtMs, closing.signal)
       const report = { ...comparison, startedAtMs, endedAtMs: now() }
-      await tracking.setCursor(CURSOR, JSON.stringify({ ...report, releasedAtMs } satisfies Saved))
+      const served = { ...report, releasedAtMs, asked, countingSinceMs } satisfies Saved
+      await tracking.setCursor(CURSOR, JSON.stringify(served))
       await tracking.setCursor(COUNTING, undefined)
       lastPass = report
       failure = undefined
@@ -222,6 +246,19 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
     failure = { message, refused, sinceMs: failure?.sinceMs ?? now(), count, atMs: now(), backoffMs }
   }
 
+  async function compareEverything(): Promise<void> {
+    await noteMissed(tracking, now())
+    for (let after: RepositoryName | undefined; ; ) {
+      const rows = await tracking.list({ after, limit: PAGE })
+      await tracking.touch(
+        rows.map(({ path }) => path),
+        { priority: PRIORITIES.reconcile },
+      )
+      after = rows.at(-1)?.path
+      if (after === undefined) return
+    }
+  }
+
   async function lookAgainAndAgain(): Promise<void> {
     while (!closing.signal.aborted) {
       await look()
@@ -239,6 +276,7 @@ export function createReconciler(deps: ReconcilerDeps, options: ReconcilerOption
       await passes
     },
     passNow: pass,
+    compareEverything,
     status: () => ({
       lastPass,
       passRunning: running > 0,

@@ -161,7 +161,7 @@ export function createRemoveExtras(deps: RemoveExtrasDeps, options: RemoveExtras
     const overtaken: Tag[] = []
     for (const { tag, before } of allowed ? [...explained, ...surprising] : explained) {
       await lease.hold()
-      if (!freshness.stands(before.observation)) {
+      if (!(await freshness.stands(before.observation))) {
         overtaken.push(tag)
         continue
       }

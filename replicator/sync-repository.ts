@@ -23,6 +23,7 @@ import type { Copying } from './copying.ts'
 import { appliedThrough, type Heard, readEvents } from './heard-events.ts'
 import { type HeldLease, holdLease } from './held-lease.ts'
 import type { Inventory } from './inventory.ts'
+import { missedAtMs } from './missed.ts'
 import { createRemoveExtras } from './remove-extras.ts'
 import { retryInside } from './retry-policy.ts'
 import { createSettleEvents } from './settle-events.ts'
@@ -33,7 +34,7 @@ import type { WholeGraphs } from './whole-graphs.ts'
 export interface SyncRepositoryDeps {
   readonly tracking: Pick<
     Tracking,
-    'lease' | 'renew' | 'settle' | 'find' | 'touch' | 'pendingEvents' | 'failingTags' | 'forget'
+    'lease' | 'renew' | 'settle' | 'find' | 'touch' | 'pendingEvents' | 'failingTags' | 'forget' | 'cursor'
   >
   readonly inventory: Pick<Inventory, 'tags'>
   readonly copying: Copying
@@ -42,7 +43,7 @@ export interface SyncRepositoryDeps {
   readonly index: RepositoryIndex
   readonly blobs: Pick<BlobStore, 'stat' | 'read'>
   readonly holdings: Pick<Holdings, 'tags' | 'links' | 'markComplete' | 'dropComplete'>
-  readonly freshness: Pick<Freshness, 'observe' | 'stands' | 'confirm'>
+  readonly freshness: Pick<Freshness, 'observe' | 'observeAll' | 'stands' | 'confirm'>
   readonly brake: Pick<Brake, 'allows'>
   readonly queue: Pick<Queue, 'wake'>
   readonly whole: WholeGraphs
@@ -87,6 +88,8 @@ interface Job {
   readonly lease: HeldLease
   readonly heard: Heard
   readonly past: Past
+  /** When it was last found that events may have been missed; undefined: never. */
+  readonly missedAtMs: number | undefined
 }
 
 const EVENT_RETRY_MS = [100, 400, 1000, 5000, 15_000, 60_000]
@@ -148,11 +151,15 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     const { retryCount } = lease.lease
     // Before the primary is asked: what is heard of later makes the job run again.
     const heard = readEvents(await tracking.pendingEvents(name))
-    const [row, failingTags] = await Promise.all([tracking.find(name), tracking.failingTags(name)])
+    const [row, failingTags, missed] = await Promise.all([
+      tracking.find(name),
+      tracking.failingTags(name),
+      missedAtMs(tracking),
+    ])
     const past = { row, failingTags, retryCount, now }
     try {
       const mode = modeOf(name)
-      const job = { name, lease, heard, past }
+      const job = { name, lease, heard, past, missedAtMs: missed }
       return mode === 'replicate' ? await replicate(job) : await leave(job, mode)
     } catch (error) {
       if (lease.signal.aborted) return { outcome: { kind: 'released' } }
@@ -163,7 +170,7 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
 
   async function replicate(job: Job): Promise<Result> {
     const { name, lease, heard, past } = job
-    const { lookAgain, trustedSinceMs } = thoroughness(past)
+    const { lookAgain, trustedSinceMs } = thoroughness(job)
     const failedBefore = new Set(past.failingTags.map(({ tag }) => tag))
     const [compared, pushed] = await both(
       compareTags(name, heard, lease, { lookAgain, trustedSinceMs, failedBefore }),
@@ -193,7 +200,7 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
       afterwards: async () => {
         if (awaits) return queue.wake({ key: name, priority: PRIORITIES.event, delayMs: patience.laterMs })
         if (outcome.kind === 'synced' && gone) return forget(name, lease)
-        if (outcome.kind === 'synced') return holdings.markComplete(name, compared.mark.atMs)
+        if (outcome.kind === 'synced') return holdings.markComplete(name, compared.mark)
         // A tag that nobody could ask about may still be whole; one that is known to be lacking is not.
         const lacking = compared.failing.values().some(({ digest }) => digest !== undefined)
         if (lacking) await holdings.dropComplete(name)
@@ -202,14 +209,14 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
   }
 
   /** How much is believed without asking the primary, and without looking at the disk, again. */
-  function thoroughness({ row, retryCount }: Past) {
+  function thoroughness({ past: { row, retryCount }, missedAtMs = 0 }: Job) {
     const inventoryAtMs = row?.inventoryAtMs
     // Pending at first, or after a failure, says only that; by a hand (`reverify`) it says: everything.
     const byHand = row?.verificationState === 'pending' && retryCount === 0 && inventoryAtMs !== undefined
     const lookAgain = byHand || isComparisonDue(inventoryAtMs)
     if (byHand || reconcileMs === undefined) return { lookAgain, trustedSinceMs: undefined }
     // A job that was cut short does not begin at its first tag again.
-    return { lookAgain, trustedSinceMs: lookAgain ? now() - reconcileMs / 4 : 0 }
+    return { lookAgain, trustedSinceMs: Math.max(missedAtMs, lookAgain ? now() - reconcileMs / 4 : 0) }
   }
 
   async function isGone(compared: Comparison, { name, lease }: Job): Promise<boolean> {
@@ -223,7 +230,8 @@ export function createSyncRepository(deps: SyncRepositoryDeps, options: SyncRepo
     await holdings.dropComplete(name)
     const mark = index.mark()
     const tags = await holdings.tags(name)
-    const all = tags.map((tag) => ({ tag, before: { observation: freshness.observe(name, tag), mark } }))
+    const observations = await freshness.observeAll(name, tags)
+    const all = [...observations].map(([tag, observation]) => ({ tag, before: { observation, mark } }))
     const onDemand = mode === 'ondemand'
     if (!onDemand || (await isUnknown(name, lease))) {
       // What the primary did explains what it has no longer, and never what is not allowed here.

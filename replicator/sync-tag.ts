@@ -106,7 +106,7 @@ export function createSyncTag(
     }
     if (confirmedAtMs === undefined) {
       // What was written since stays: to write the tag is more than to say again that it stands.
-      return freshness.stands(observation) && (await index.putTag(name, tag, digest, mark))
+      return (await freshness.stands(observation)) && (await index.putTag(name, tag, digest, mark))
     }
     index.renewTag(name, tag, digest, mark)
     return true
@@ -134,7 +134,7 @@ export function createSyncTag(
     await lease.hold()
     if (!(await renew(held, listed.before))) return undefined
     // What was written since the list was asked for stays unconfirmed; the list is right as of then.
-    freshness.confirm(listed.before.observation, digest)
+    await freshness.confirm(listed.before.observation, digest)
     return { kind: 'held', digest, askedAtMs: listed.before.mark.atMs, agrees }
   }
 
@@ -156,7 +156,7 @@ export function createSyncTag(
     if (!agrees) return answer
     await lease.hold()
     if (!(await renew(held, before))) return undefined
-    return freshness.confirm(before.observation, digest) ? answer : undefined
+    return (await freshness.confirm(before.observation, digest)) ? answer : undefined
   }
 
   /** Undefined: overtaken. */
@@ -176,9 +176,9 @@ export function createSyncTag(
     }
     await copying.copy(name, manifest, { signal: lease.signal, mark })
     await lease.hold()
-    if (!freshness.stands(observation)) return undefined
+    if (!(await freshness.stands(observation))) return undefined
     if (!(await index.putTag(name, tag, digest, mark))) return undefined
-    if (agrees && !freshness.confirm(observation, digest)) return undefined
+    if (agrees && !(await freshness.confirm(observation, digest))) return undefined
     return { kind: 'held', digest, askedAtMs: undefined, agrees }
   }
 
@@ -191,7 +191,7 @@ export function createSyncTag(
   ): Promise<TagAnswer | undefined> {
     const { tag, expected } = question
     const { signal } = lease
-    const before = { observation: freshness.observe(name, tag), mark: index.mark() }
+    const before = { observation: await freshness.observe(name, tag), mark: index.mark() }
     const answer = await retryInside(
       () =>
         upstream.getManifest(
@@ -219,7 +219,8 @@ export function createSyncTag(
       if (!held) throw new UpstreamError('faulty', '304 to a question without a condition')
       return await unchanged(name, question, held, before, lease)
     } catch (error) {
-      if (held && held.digest !== digest && !signal.aborted && freshness.stands(before.observation)) {
+      const isNewer = held && held.digest !== digest && !signal.aborted
+      if (isNewer && (await freshness.stands(before.observation))) {
         // The primary has something newer, which not even an outage may hide behind what is here (law 5).
         await index.doubtTag(name, tag)
       }

@@ -10,11 +10,12 @@ import { createAsking } from './commands/asking.ts'
 import type { CommandContext, ConfigOption } from './commands/command-context.ts'
 import { CommandFailed, type CommandOutput, type ExitStatus } from './commands/command-output.ts'
 import { addHandCommands } from './commands/hand-commands.ts'
+import { addRenderNotifications } from './commands/render-notifications.ts'
 import { addStatusCommands } from './commands/status-commands.ts'
 import { addUpkeepCommands } from './commands/upkeep-commands.ts'
 import { printConfig } from './config/print.ts'
 import { type Config, ConfigError, DEFAULT_CONFIG_FILE, loadConfig } from './config.ts'
-import type { Role } from './site.ts'
+import type { SiteDeps } from './site.ts'
 
 export type { CommandOutput, ExitStatus } from './commands/command-output.ts'
 
@@ -54,10 +55,33 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
     withConfig(program.command(role))
       .description(description)
       .action(async (options: ConfigOption) => {
-        status = await serve(loadConfig({ file: options.config }).config, role)
+        const { config } = loadConfig({ file: options.config, side: 'site' })
+        status = await serve(config, 'site', async (deps) => {
+          const { startSite } = await import('./site.ts')
+          await startSite(config, role, deps)
+        })
       })
   }
+  withConfig(program.command('relay'))
+    .description(
+      "run, beside the primary, what numbers and keeps its registry's events for the sites, until SIGTERM",
+    )
+    .action(async (options: ConfigOption) => {
+      const { config } = loadConfig({ file: options.config, side: 'relay' })
+      status = await serve(config, 'relay', async (deps) => {
+        const { startRelay } = await import('./relay-site.ts')
+        await startRelay(config, deps)
+      })
+    })
 
+  const context: CommandContext = {
+    output,
+    withConfig,
+    asking: ({ config }) => createAsking(loadConfig({ file: config }).config.admin),
+    end: (ended) => {
+      status = ended
+    },
+  }
   program.commandsGroup('Settings:')
   const look = program.command('config').description('look at the configuration without starting anything')
   withConfig(look.command('check'))
@@ -73,14 +97,7 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
       output.out(printConfig(effective, config.upstream.proxies))
     })
 
-  const context: CommandContext = {
-    output,
-    withConfig,
-    asking: ({ config }) => createAsking(loadConfig({ file: config }).config.admin),
-    end: (ended) => {
-      status = ended
-    },
-  }
+  addRenderNotifications(look, context)
   addStatusCommands(program.commandsGroup('How things stand:'), context)
   addAgainCommands(program.commandsGroup('The hand on replication:'), context)
   addHandCommands(program, context)
@@ -107,21 +124,25 @@ export async function runCommand(args: readonly string[], output: CommandOutput)
   }
 }
 
-async function serve(config: Config, role: Role): Promise<ExitStatus> {
-  const [{ createLogger }, { createMetrics }, { createLifecycle }, { startSite }] = await Promise.all([
+/** What is started gets what every process has: a log, metrics and a life that ends with a signal. */
+async function serve(
+  config: Config,
+  what: 'site' | 'relay',
+  start: (deps: SiteDeps) => Promise<void>,
+): Promise<ExitStatus> {
+  const [{ createLogger }, { createMetrics }, { createLifecycle }] = await Promise.all([
     import('./log.ts'),
     import('./metrics.ts'),
     import('./lifecycle.ts'),
-    import('./site.ts'),
   ])
   const metrics = createMetrics({ process: true })
   const log = createLogger({ level: config.log.level, onDrop: () => metrics.logLinesDropped.inc() })
   const lifecycle = createLifecycle({ log, drainTimeoutMs: config.http.drainTimeoutMs })
   lifecycle.handleSignals()
   try {
-    await startSite(config, role, { log, metrics, lifecycle })
+    await start({ log, metrics, lifecycle })
   } catch (error) {
-    log.error({ error }, 'the site did not start')
+    log.error({ error }, `the ${what} did not start`)
     await lifecycle.stop('start failed')
     return 1
   }

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { readProxies } from './config/proxies.ts'
 import { contradictions } from './config/rules.ts'
 import { SETTING_PATHS, type SettingPath, settingAt, type Values } from './config/settings.ts'
+import { type Side, sideOf } from './config/sides.ts'
 import { type Config, slice } from './config/slices.ts'
 import {
   type Effective,
@@ -16,6 +17,13 @@ import {
   type Source,
 } from './config/source.ts'
 
+export {
+  NOTIFICATION_FORMS,
+  type NotificationForm,
+  NotificationsFault,
+  renderNotifications,
+} from './config/notifications.ts'
+export type { Side } from './config/sides.ts'
 export type * from './config/slices.ts'
 export type { Effective, Environment, Fault } from './config/source.ts'
 
@@ -48,6 +56,8 @@ export interface LoadOptions {
   readonly file?: string | undefined
   /** Default: the process's own. */
   readonly environment?: Environment
+  /** Whose configuration it has to be; default: whosever it is. */
+  readonly side?: Side | undefined
 }
 
 /** Throws `ConfigError` with every fault. */
@@ -57,11 +67,12 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   const source = readSource(file, environment)
   const { values, faults } = judge(source)
   const { proxies, faults: proxyFaults } = readProxies(environment)
-  const all = [...source.faults, ...faults, ...contradictions(source, values), ...proxyFaults]
+  const all = [...source.faults, ...faults, ...contradictions(source, values, options.side), ...proxyFaults]
   if (all.length > 0) throw new ConfigError(all)
   // Every required setting is there and every default was valid, or there had been a fault.
   const callers = source.sections.has('auth.none') ? 'none' : 'token'
-  return { config: slice(values as Values, callers, proxies), effective: effective(source) }
+  const kind = sideOf(source) === 'relay' ? 'relay' : callers
+  return { config: slice(values as Values, kind, proxies), effective: effective(source) }
 }
 
 /** Each setting by itself. */

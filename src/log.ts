@@ -30,23 +30,45 @@ export interface LogOptions {
 /** Lines waiting for a slow reader of standard output; past that they are dropped, for a log must not fill memory. */
 const WAITING_BYTES = 8 * 1024 * 1024
 /** Lines are written together: one call for each would cost a busy site as much as answering the request. */
-const BATCH_BYTES = 8 * 1024
+const BATCH_BYTES = 64 * 1024
 const BATCH_WAITS_MS = 50
 
+/** Where the loggers made here write, and the text of the moment. Children have neither. */
+const roots = new WeakMap<Logger, { destination: pino.DestinationStream; timestamp: () => string }>()
+
 export function createLogger(options: LogOptions = {}): Logger {
-  return pino(
+  const destination = options.destination ?? standardOutput(options.onDrop)
+  const timestamp = createTimestamp()
+  const log: Logger = pino(
     {
       level: options.level ?? 'info',
       base: null,
       messageKey: 'msg',
       errorKey: 'error',
-      timestamp: createTimestamp(),
+      timestamp,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: SECRET_FIELDS, censor: '[redacted]' },
       serializers: { error: describeError },
     },
-    options.destination ?? standardOutput(options.onDrop),
+    destination,
   )
+  roots.set(log, { destination, timestamp })
+  return log
+}
+
+/**
+ * A line of `info` whose fields are known to hold no secret, made in one go: field by field, as pino makes its lines,
+ * the one line of every request costs four times as much, a tenth of a warm manifest.
+ */
+export function logPlain(log: Logger, fields: Readonly<Record<string, unknown>>, msg: string): void {
+  const root = roots.get(log)
+  if (!root) log.info(fields, msg)
+  else if (log.isLevelEnabled('info')) {
+    // The timestamp is a field of its own with a comma before it, as pino wants it.
+    root.destination.write(
+      `{"level":"info"${root.timestamp()},${JSON.stringify({ ...fields, msg }).slice(1)}\n`,
+    )
+  }
 }
 
 /** Lines of the same millisecond share its text. */
@@ -68,6 +90,7 @@ function standardOutput(onDrop: (() => void) | undefined): pino.DestinationStrea
     fd: 1,
     sync: false,
     minLength: BATCH_BYTES,
+    maxWrite: 2 * BATCH_BYTES,
     maxLength: WAITING_BYTES,
     periodicFlush: BATCH_WAITS_MS,
   })

@@ -3,7 +3,7 @@
 import { runCommand } from './command.ts'
 import { runTuned } from './runtime.ts'
 
-const SERVING: ReadonlySet<string | undefined> = new Set(['serve', 'proxy', 'replicator'])
+const SERVING: ReadonlySet<string | undefined> = new Set(['serve', 'proxy', 'replicator', 'relay'])
 const args = process.argv.slice(2)
 if (SERVING.has(args[0])) runTuned()
 

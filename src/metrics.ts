@@ -22,6 +22,7 @@ export interface Metrics {
   readonly scrubbedBytes: Counter
   readonly scrubDamaged: Counter
   readonly logLinesDropped: Counter
+  readonly busMessages: Counter<'result'>
   readonly notifications: Counter<'result'>
   readonly events: Counter<'action'>
   readonly eventsIgnored: Counter<'reason'>
@@ -83,6 +84,11 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
     ),
     scrubbedBytes: counter('geo_registry_scrubbed_bytes_total', 'Bytes of stored blobs read again'),
     scrubDamaged: counter('geo_registry_scrub_damaged_total', 'Stored blobs found damaged and quarantined'),
+    busMessages: counter(
+      'geo_registry_bus_messages_total',
+      'Messages between the processes of this site by what became of them',
+      ['result'],
+    ),
     logLinesDropped: counter('geo_registry_log_lines_dropped_total', 'Log lines nobody took in time'),
     notifications: counter('geo_registry_notifications_total', 'Requests to the events listener', ['result']),
     events: counter('geo_registry_events_total', 'Events of the primary accepted and stored', ['action']),

@@ -27,6 +27,8 @@ export interface Primary {
   /** The same primary for what has asked for its place in the budget: its requests are not told again. */
   readonly budgeted: Upstream
   readonly breaker: Breaker
+  /** The site's own credential, for what asks the primary past `upstream`. */
+  readonly tokens: TokenSource
   /** From now on told of all bytes that arrive, and of the requests that clients cause. */
   onTraffic(listener: TrafficListener): void
   /** Opens a connection, so that the first client does not wait for one. */
@@ -53,6 +55,7 @@ export async function connectPrimary(config: UpstreamConfig, deps: PrimaryDeps):
     upstream: telling(client, () => told(0, 1)),
     budgeted: client,
     breaker,
+    tokens,
     onTraffic(listener) {
       told = listener
     },

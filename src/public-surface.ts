@@ -49,6 +49,8 @@ export interface PublicSurfaceDeps {
   readonly primary: Primary
   /** Told of repositories that a client missed something of, or wrote to. */
   readonly hint?: Hint | undefined
+  /** Whether other processes write to the same store. */
+  readonly isShared: boolean
   /** Told the size of every piece of a blob that is handed to a client. */
   readonly onServed?: ((bytes: number) => void) | undefined
 }
@@ -90,7 +92,10 @@ export async function startPublicSurface(config: Config, deps: PublicSurfaceDeps
     { ...writeOptions, errorBodyMs: config.upstream.timeouts.headMs },
   )
   const quota = createUploadQuota(deps, { bytesPerHour: http.limits.uploadBytesPerHour ?? 0 })
-  const captures = await createCaptures({ ...deps, blobs }, { folder: store.paths.spools })
+  const captures = await createCaptures(
+    { ...deps, blobs },
+    { folder: store.paths.spools, isShared: deps.isShared },
+  )
   lifecycle.own('captures', captures.close)
   const uploads = createUploads(
     { ...deps, upstream, send, locations, captures, quota, blobs, index },

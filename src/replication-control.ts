@@ -7,6 +7,7 @@ import { ahead } from '../replicator/ahead.ts'
 import type { Brake } from '../replicator/brake.ts'
 import type { Copying } from '../replicator/copying.ts'
 import { exportCheck } from '../replicator/export-check.ts'
+import type { Follower } from '../replicator/follower.ts'
 import type { Inventory } from '../replicator/inventory.ts'
 import { plan } from '../replicator/plan.ts'
 import type { Reconciler } from '../replicator/reconcile.ts'
@@ -45,6 +46,8 @@ export interface ReplicationControlDeps {
   readonly freshness: Freshness
   readonly brake: Brake
   readonly reconciler: Reconciler
+  /** Undefined where no relay is followed. */
+  readonly follower: Pick<Follower, 'status'> | undefined
   readonly modeOf: ModeOf
   /** Within the budget. */
   readonly upstream: Upstream
@@ -56,11 +59,16 @@ const PAGE = 1000
 
 export function createReplicationControl(config: Config, deps: ReplicationControlDeps): ReplicationControl {
   const { metrics, store, tracking, queue, inventory, copying, brake, reconciler, modeOf, upstream } = deps
+  const { follower, freshness } = deps
   const { blobs, index, holdings } = store
   const { replication } = config
 
   registerStatusMetrics(
-    { registry: metrics.registry, counts: () => tracking.counts() },
+    {
+      registry: metrics.registry,
+      counts: () => tracking.counts(),
+      watermark: follower && (() => freshness.watermark()),
+    },
     { siteName: config.site.name },
   )
   const report = createReport(
@@ -84,6 +92,9 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
         }
       },
       store: createStoreState(store, config.storage.minFreeFraction),
+      relay:
+        follower &&
+        (async () => ({ ...follower.status(), watermarkAgeMs: (await freshness.watermark())?.ageMs })),
       traffic: () => readTraffic(metrics),
       breakerIsOpen: () => deps.primary.breaker.isOpen,
     },
@@ -93,7 +104,7 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
       selective: replication.modes.length > 0,
     },
   )
-  const explain = createExplain({ ...deps, index }, { maxStaleMs: config.outage.maxStaleMs })
+  const explain = createExplain({ ...deps, index }, { ...config.tags, ...config.outage })
 
   /** One by its whole name, or those of a filter; woken now, as far as the first page goes, and by the poll after it. */
   async function byHand(

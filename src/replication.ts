@@ -7,9 +7,11 @@ import { createBudgetedUpstream } from '../replicator/budgeted-upstream.ts'
 import { createCopying } from '../replicator/copy-graph.ts'
 import { createCourtesy } from '../replicator/courtesy.ts'
 import { startEventsListener } from '../replicator/events-listener.ts'
-import { createInbox } from '../replicator/inbox.ts'
+import { createFollower, type Follower } from '../replicator/follower.ts'
+import { createInbox, type Inbox } from '../replicator/inbox.ts'
 import { createInventory } from '../replicator/open-inventory.ts'
-import { createReconciler } from '../replicator/reconcile.ts'
+import { createReconciler, type Reconciler } from '../replicator/reconcile.ts'
+import { createRelayClient } from '../replicator/relay-client.ts'
 import { createRemovalBrake } from '../replicator/removal-brake.ts'
 import { createBudget } from '../replicator/request-budget.ts'
 import { createScrub } from '../replicator/scrub.ts'
@@ -18,7 +20,7 @@ import { createWholeGraphs } from '../replicator/whole-graphs.ts'
 import type { Config } from './config.ts'
 import { createConfirm } from './fill/confirm.ts'
 import type { Fill } from './fill/fill.ts'
-import type { Freshness } from './freshness/freshness.ts'
+import type { Epochs, Freshness } from './freshness/freshness.ts'
 import type { Lifecycle } from './lifecycle.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -32,6 +34,7 @@ import type { ReplicationControl } from './status/replication-control.ts'
 import type { Store } from './store/store.ts'
 import { deferTracking } from './tracking/deferred-tracking.ts'
 import { openTracking } from './tracking/open-tracking.ts'
+import type { Tracking } from './tracking/tracking.ts'
 
 export interface ReplicationDeps {
   readonly log: Logger
@@ -39,7 +42,7 @@ export interface ReplicationDeps {
   readonly lifecycle: Lifecycle
   readonly store: Store
   readonly fill: Fill
-  readonly freshness: Freshness
+  readonly freshness: Freshness & Epochs
   readonly primary: Primary
 }
 
@@ -125,15 +128,17 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
   const { events } = replication
   if (events) {
     const listener = await startEventsListener(
-      { accept: inbox.accept, log, metrics },
+      { accept: ({ notices }) => inbox.accept(notices), log, metrics },
       { ...events.listen, secret: () => events.secret.reveal() },
     )
     lifecycle.own('events listener', listener)
     log.info({ address: listener.address }, 'events are taken')
   }
 
+  const follower = followRelay(config, { ...deps, tracking, inbox, reconciler })
   const control = createReplicationControl(config, {
     ...parts,
+    follower,
     store,
     upstream,
     copying,
@@ -141,4 +146,23 @@ export async function startReplication(config: Config, deps: ReplicationDeps): P
     primary,
   })
   return { control, hint: (name) => void inbox.hint(name), served: courtesy.served }
+}
+
+interface FollowDeps extends Pick<ReplicationDeps, 'log' | 'lifecycle' | 'freshness'> {
+  readonly tracking: Tracking
+  readonly inbox: Inbox
+  readonly reconciler: Reconciler
+}
+
+/** Throws when `relay.cafile` cannot be read; a relay that is away keeps nothing from starting. */
+function followRelay({ follow }: Config, deps: FollowDeps): Follower | undefined {
+  if (!follow) return undefined
+  const { url, token, caFile } = follow
+  const client = createRelayClient({ url, token: () => token.reveal(), caFile })
+  deps.lifecycle.own('connection to the relay', client)
+  deps.lifecycle.onReload('relay.cafile', client.renew)
+  const follower = createFollower({ ...deps, client })
+  follower.start()
+  deps.lifecycle.own('relay', follower.close)
+  return follower
 }

@@ -4,7 +4,8 @@
  * with 100 clients on 1 GiB blobs: 258 to 301 MiB resident before, 199 to 207 MiB with these, at half the CPU.
  */
 const NODE_OPTIONS = [
-  '--max-semi-space-size=4',
+  // Smaller, a site that answers 20 000 small requests a second spends a fifth of its time collecting.
+  '--max-semi-space-size=16',
   '--external-memory-accounted-in-global-limit',
   // V8 lets garbage grow to several times what lives. A pass over 1 000 000 repositories: 369 MiB without, 227 MiB with.
   '--heap-growing-percent=40',

@@ -10,6 +10,7 @@ const LEAVES = [
   'src/lifecycle.ts',
   'src/single-flight.ts',
   'src/http-listener.ts',
+  'src/redis-connection.ts',
 ]
 
 /** For each area: the areas it may import besides itself and the leaves, and the npm packages it may use. */
@@ -20,7 +21,9 @@ const ALLOWED: Record<string, { areas: string[]; packages: string[] }> = {
   'src/upstream': { areas: ['src/oci', 'src/auth'], packages: ['undici'] },
   'src/store': { areas: ['src/oci'], packages: [] },
   'src/fill': { areas: ['src/oci', 'src/upstream', 'src/store'], packages: [] },
-  'src/freshness': { areas: ['src/oci'], packages: [] },
+  'src/coordination': { areas: ['src/oci', 'src/store', 'src/fill'], packages: ['ioredis'] },
+  'src/freshness': { areas: ['src/oci'], packages: ['ioredis'] },
+  'src/bus': { areas: ['src/oci'], packages: ['ioredis'] },
   'src/commands': { areas: ['src', 'src/oci', 'src/status'], packages: [] },
   'src/queue': { areas: [], packages: ['bullmq', 'ioredis'] },
   'src/tracking': { areas: ['src/oci'], packages: ['kysely', 'pg'] },

@@ -111,7 +111,18 @@ describe('geo-registry', () => {
       const version = await run(['--version'])
 
       expect(help.status).toBe(0)
-      const commands = ['serve', 'proxy', 'config', 'gc', 'status', 'explain', 'resync', 'undelete', 'adopt']
+      const commands = [
+        'serve',
+        'proxy',
+        'relay',
+        'config',
+        'gc',
+        'status',
+        'explain',
+        'resync',
+        'undelete',
+        'adopt',
+      ]
       for (const word of [...commands, 'GEO_REGISTRY__', 'Exit status']) {
         expect(help.stdout).toContain(word)
       }

@@ -2,12 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseRepositoryName, parseTag } from '../oci/reference.ts'
+import type { RelayReport } from '../status/relay-report.ts'
 import type { AheadRow, ExplanationRow, LossRow } from '../status/rows.ts'
 import type { StatusReport } from '../status/status-report.ts'
 import { formatBytes, formatCount } from '../status/words.ts'
 import { inUrl } from './asking.ts'
 import type { CommandContext, ConfigOption } from './command-context.ts'
 import { follow, totalsText } from './long-work.ts'
+import { relayText } from './relay-text.ts'
 import { statusText } from './status-text.ts'
 
 interface JsonOption extends ConfigOption {
@@ -22,16 +24,20 @@ export function addStatusCommands(program: Command, context: CommandContext): vo
   const { output, withConfig, asking, end } = context
 
   withConfig(program.command('status'))
-    .description('how this site stands; exit status 1 when it is unhealthy or not in step with the primary')
+    .description(
+      'how this site or relay stands; exit status 1 when it is unhealthy, or the site not in step with the primary',
+    )
     .option('--json', 'print the report as the API answers it')
     .option('-w, --watch', 'print it again every 2 s, until interrupted')
     .action(async (options: JsonOption & { readonly watch?: boolean }) => {
       const running = asking(options)
       for (;;) {
-        const report = await running.ask<StatusReport>('GET', '/status')
+        const report = await running.ask<StatusReport | RelayReport>('GET', '/status')
         if (options.watch && output.terminal?.out && !options.json) output.out(CLEAR_SCREEN)
-        output.out(options.json ? `${JSON.stringify(report)}\n` : statusText(report))
-        end(report.healthy && report.in_step ? 0 : 1)
+        const isRelay = 'role' in report
+        if (options.json) output.out(`${JSON.stringify(report)}\n`)
+        else output.out(isRelay ? relayText(report) : statusText(report))
+        end(report.healthy && (isRelay || report.in_step) ? 0 : 1)
         if (!options.watch) return
         await delay(WATCH_EVERY_MS)
       }

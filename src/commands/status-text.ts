@@ -2,7 +2,7 @@
 import type { StatusReport } from '../status/status-report.ts'
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../status/words.ts'
 
-type Line = readonly [label: string, value: string]
+export type Line = readonly [label: string, value: string]
 
 /** GitLab's: labels end in this column. */
 const WIDTH = 44
@@ -15,13 +15,20 @@ export function statusText(report: StatusReport): string {
     ['Verification Status', verificationLines(report)],
     ['Serving', servingLines(report)],
   ]
-  const blocks = sections.map(([heading, lines]) =>
-    [heading.padStart(WIDTH), '-'.repeat(WIDTH), ...lines.map(aligned)].join('\n'),
-  )
+  const blocks = [sectionsText(sections)]
   const unhealthy = report.health_messages.map((message) => `- ${message}`)
   if (unhealthy.length > 0) blocks.push(['Unhealthy:', ...unhealthy].join('\n'))
   blocks.push(stepText(report))
   return `${blocks.join('\n\n')}\n`
+}
+
+export function sectionsText(
+  sections: readonly (readonly [heading: string, lines: readonly Line[]])[],
+): string {
+  const blocks = sections.map(([heading, lines]) =>
+    [heading.padStart(WIDTH), '-'.repeat(WIDTH), ...lines.map(aligned)].join('\n'),
+  )
+  return blocks.join('\n\n')
 }
 
 function aligned([label, value]: Line): string {
@@ -59,7 +66,21 @@ function replicationLines(report: StatusReport): Line[] {
     ],
     ['Last reconciliation', reconcileText(report)],
     ['Brake', brakeText(report)],
+    ...relayLines(report),
     ['Last status report was', ago(report.last_successful_status_check_timestamp, report)],
+  ]
+}
+
+function relayLines({ relay }: StatusReport): Line[] {
+  if (!relay) return []
+  const { connected, behind, watermark_age_seconds: age, note, last_gap, last_error } = relay
+  const watermark = age === null ? 'no watermark' : `watermark ${formatDuration(age * 1000)} old`
+  const how = `followed, ${behind === null ? 'how far is unknown' : `${formatCount(behind, 'event')} behind`}`
+  return [
+    ['Relay', `${connected && last_error === null ? how : 'not followed'}, ${watermark}`],
+    ...(last_error === null ? [] : [['Relay error', last_error] as const]),
+    ...(note === null ? [] : [['Relay says', note] as const]),
+    ...(last_gap === null ? [] : [['Relay missed', last_gap] as const]),
   ]
 }
 

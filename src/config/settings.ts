@@ -5,6 +5,7 @@
  */
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { parseRepositoryName } from '../oci/reference.ts'
 import { parsePathPattern, REPOSITORY_MODES } from '../oci/repository-mode.ts'
 import { parseAddress, parseCidr, parseHttpUrl, parseOrigin } from './addresses.ts'
 import type { FileKind } from './files.ts'
@@ -104,6 +105,32 @@ const modes = {
   yaml: true,
 } as const
 const level = { type: z.enum(['debug', 'info', 'warn', 'error']), expected: 'debug, info, warn or error' }
+const freshness = { type: z.enum(['ask', 'watermark']), expected: 'ask or watermark' }
+const repository = parsed('a repository such as geo-registry/canary', words, parseRepositoryName)
+const canaryKind = { type: z.enum(['pull', 'push']), expected: 'pull or push' }
+const origins = {
+  type: z.array(origin.type),
+  expected: 'a list of URLs without a path, such as [http://10.0.0.1:5000]',
+  expectedEach: origin.expected,
+  yaml: true,
+} as const
+/** The log's newest minute is always kept; anything shorter than this would send a site that restarts to compare everything. */
+const retentionAge = parsed(
+  'a duration such as 24h or 7d, at least 10m',
+  quantity,
+  bounded(parseDurationMs, 600_000, Number.MAX_SAFE_INTEGER),
+)
+const retentionSize = parsed(
+  'a size such as 64MiB or 10GB, at least 1MiB',
+  quantity,
+  bounded(parseSizeBytes, 2 ** 20, Number.MAX_SAFE_INTEGER),
+)
+const sites = {
+  type: z.array(z.strictObject({ name: words, tokenfile: words })),
+  expected: 'a list such as [{ name: tokyo, tokenfile: /etc/geo-registry/tokyo.token }]',
+  expectedEach: 'a name and a tokenfile, the path of a file with the token that the site sends',
+  yaml: true,
+} as const
 const file = <K extends FileKind>(kind: K) => ({ type: words, expected: 'the path of a file', file: kind })
 
 /** By path. The order is that of `config print`. */
@@ -155,6 +182,8 @@ export const SETTINGS = {
   'storage.filesystem.rootdirectory': { type: words, expected: 'the path of a folder', required: true },
   'storage.minfree': { ...percent, default: '5%' },
   'tags.trust': { ...age, default: '0s' },
+  'tags.freshness': { ...freshness, default: 'ask' },
+  'tags.maxstaleness': { ...wait, default: '10s' },
   'digests.recheck': { ...age, default: '24h' },
   'outage.maxstale': { ...age, default: '24h' },
   'replication.enabled': flag,
@@ -169,6 +198,20 @@ export const SETTINGS = {
   'replication.reconcile': { ...wait, default: '24h' },
   'replication.scrub': { ...age, default: '90d' },
   'replication.deletegrace': { ...age, default: '168h' },
+  'relay.url': origin,
+  'relay.token': { ...text, secret: true },
+  'relay.tokenfile': file('secret'),
+  'relay.cafile': file('certificates'),
+  'relay.addr': { ...address, default: '127.0.0.1:5012' },
+  'relay.tls.certificate': file('certificates'),
+  'relay.tls.key': file('private key'),
+  'relay.instances': origins,
+  'relay.canary.repository': { ...repository, default: 'geo-registry/canary' },
+  'relay.canary.kind': { ...canaryKind, default: 'pull' },
+  'relay.queuesize': { ...count, default: 3000 },
+  'relay.retention.age': { ...retentionAge, default: '168h' },
+  'relay.retention.size': { ...retentionSize, default: '1GiB' },
+  'relay.sites': sites,
   'tracking.postgres.url': { ...text, secret: true },
   'tracking.postgres.urlfile': file('secret'),
   'redis.url': { ...text, secret: true },

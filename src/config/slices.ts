@@ -3,8 +3,18 @@ import { resolve } from 'node:path'
 import type { ModeRule } from '../oci/repository-mode.ts'
 import type { ListenAddress } from './addresses.ts'
 import type { Proxies } from './proxies.ts'
+import {
+  type FollowConfig,
+  followSlice,
+  type RelayConfig,
+  relaySlice,
+  type TagsConfig,
+  tagsSlice,
+} from './relay-slices.ts'
 import { Secret } from './secret.ts'
 import { SETTING_PATHS, settingAt, type Values } from './settings.ts'
+
+export type { FollowConfig, RelayConfig, TagsConfig } from './relay-slices.ts'
 
 export interface CertificateFiles {
   /** PEM; the leaf first. */
@@ -111,10 +121,14 @@ export interface Config {
   readonly upstream: UpstreamConfig
   readonly auth: AuthConfig
   readonly storage: { readonly rootDirectory: string; readonly minFreeFraction: number }
-  readonly tags: { readonly trustMs: number }
+  readonly tags: TagsConfig
   readonly digests: { readonly recheckMs: number }
   readonly outage: { readonly maxStaleMs: number }
   readonly replication: ReplicationConfig
+  /** The relay that this site follows. */
+  readonly follow: FollowConfig | undefined
+  /** There exactly when this is the configuration of a relay, to which nothing of callers, tags and copies applies. */
+  readonly relay: RelayConfig | undefined
   /** Undefined: SQLite in the store's folder. */
   readonly postgres: { readonly url: Secret } | undefined
   /** Undefined: one process, which needs none. */
@@ -126,10 +140,12 @@ export interface Config {
 }
 
 /**
- * `values` have passed every rule. `callers` is which of `auth.token` and `auth.none` was chosen. Reads the files of
- * secrets. The result is frozen all the way down.
+ * `values` have passed every rule. `kind` is which of `auth.token` and `auth.none` was chosen, or that it is a relay's.
+ * Reads the files of secrets. The result is frozen all the way down.
  */
-export function slice(values: Values, callers: AuthConfig['kind'], proxies: Proxies): Config {
+export function slice(values: Values, kind: AuthConfig['kind'] | 'relay', proxies: Proxies): Config {
+  // A relay answers no clients.
+  const callers = kind === 'relay' ? 'none' : kind
   const secrets: Secret[] = []
   const secret = (value: string | undefined, file: string | undefined) => {
     if (value === undefined && file === undefined) return undefined
@@ -138,6 +154,10 @@ export function slice(values: Values, callers: AuthConfig['kind'], proxies: Prox
     return made
   }
   const password = secret(values['upstream.auth.password'], values['upstream.auth.passwordfile'])
+  const notificationSecret = secret(
+    values['replication.notifications.secret'],
+    values['replication.notifications.secretfile'],
+  )
   return freeze({
     site: { name: values['site.name'] },
     log: { level: values['log.level'] },
@@ -181,21 +201,27 @@ export function slice(values: Values, callers: AuthConfig['kind'], proxies: Prox
       rootDirectory: resolve(values['storage.filesystem.rootdirectory']),
       minFreeFraction: values['storage.minfree'],
     },
-    tags: { trustMs: values['tags.trust'] },
+    tags: tagsSlice(values),
     digests: { recheckMs: values['digests.recheck'] },
     outage: { maxStaleMs: values['outage.maxstale'] },
     replication: replication(
       values,
       // Without a word: wherever the site can read by itself.
-      values['replication.enabled'] ?? (callers === 'none' || upstreamAuth(values, password) !== undefined),
-      secret(values['replication.notifications.secret'], values['replication.notifications.secretfile']),
+      values['replication.enabled'] ??
+        (kind !== 'relay' && (callers === 'none' || upstreamAuth(values, password) !== undefined)),
+      notificationSecret,
     ),
+    follow: followSlice(values, secret),
+    relay: kind === 'relay' ? relaySlice(values, notificationSecret, secret) : undefined,
     postgres: connection(secret(values['tracking.postgres.url'], values['tracking.postgres.urlfile'])),
     redis: connection(secret(values['redis.url'], values['redis.urlfile'])),
-    files: SETTING_PATHS.flatMap((path) => {
-      const value = values[path]
-      return settingAt(path).file !== undefined && typeof value === 'string' ? [value] : []
-    }),
+    files: [
+      ...SETTING_PATHS.flatMap((path) => {
+        const value = values[path]
+        return settingAt(path).file !== undefined && typeof value === 'string' ? [value] : []
+      }),
+      ...(values['relay.sites'] ?? []).map(({ tokenfile }) => tokenfile),
+    ],
     secrets,
   })
 }

@@ -13,6 +13,7 @@ import {
   sectionsAbove,
   settingAt,
 } from './settings.ts'
+import { belongsTo, sideOf } from './sides.ts'
 
 export interface Fault {
   /** The setting, section or file it is about. */
@@ -155,10 +156,11 @@ function unknownSetting(section: string, name: string, origin: string): Fault {
 
 function suggestion(section: string, name: string): string {
   if (name.includes('.')) return 'write it as sections, one below the other'
-  const near = nearestName(name.toLowerCase(), keysOf(section))
-  if (near !== undefined) return `did you mean ${pathOf(section, near)}?`
+  // The very name in another section was meant sooner than one that is only near.
   const [elsewhere, another] = SETTING_PATHS.filter((path) => path.endsWith(`.${name}`))
   if (elsewhere !== undefined && another === undefined) return `did you mean ${elsewhere}?`
+  const near = nearestName(name.toLowerCase(), keysOf(section))
+  if (near !== undefined) return `did you mean ${pathOf(section, near)}?`
   return `expected one of ${keysOf(section).join(', ')}`
 }
 
@@ -168,9 +170,11 @@ function pathOf(section: string, name: string): string {
 
 /** What takes effect: what was given, and the defaults of the rest. */
 export function effective(source: Source): Effective[] {
+  const side = sideOf(source)
   return SETTING_PATHS.flatMap((path) => {
     const given = source.given.get(path)
     if (given) return [{ path, ...given }]
+    if (!belongsTo(side, path)) return []
     const value = settingAt(path).default
     // The other one of auth.token and auth.none does not take effect.
     if (value === undefined || (path.startsWith('auth.none.') && !source.sections.has('auth.none'))) return []

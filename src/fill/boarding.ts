@@ -11,14 +11,15 @@ import { UpstreamError } from '../upstream/errors.ts'
 import type { Credential } from '../upstream/upstream.ts'
 import { type Caller, type Callers, createCallers, isSameCredential } from './callers.ts'
 import { FillLimitError } from './fill.ts'
-import { createFlight, type Flight, type FlightDependencies, limitBytes } from './flight.ts'
+import { AlreadyStoredError, type FillLeases, LeaseUnavailableError } from './fill-leases.ts'
+import type { Flight, FlightDependencies } from './flight.ts'
 import { wantedSpan } from './follower.ts'
-import { openSpool } from './opening.ts'
 import { type Background, createPacing, type Pacing } from './pacing.ts'
-import { partBytes } from './plan.ts'
 import { createRoom } from './room.ts'
 import { abortable, createSharedQuestions, isSharedFailure, type SharedQuestions } from './share.ts'
+import { createSharedStart } from './shared-flight.ts'
 import type { Spools } from './spools.ts'
+import { createStart } from './start.ts'
 
 /** Who comes for the whole blob, or a range of it. */
 export interface Passenger extends Caller {
@@ -42,6 +43,8 @@ export interface BoardingOptions {
   readonly siteCredential: Credential | undefined
   readonly maxFills: number
   readonly pieceBytes: number
+  /** With other processes on the same store: the folder of everyone's spools. */
+  readonly sharing?: { readonly leases: FillLeases; readonly folder: string } | undefined
 }
 
 export interface Boarding {
@@ -79,11 +82,13 @@ export function createBoarding(
   options: BoardingOptions,
 ): Boarding {
   const { upstream, blobs, index, log, metrics, spools } = dependencies
-  const { siteCredential, maxFills, pieceBytes } = options
+  const { siteCredential, maxFills, pieceBytes, sharing } = options
   const entries = new Map<Digest, Entry>()
   /** Asks for the whole that are still looking whether it is here and may be kept. */
   const beginning = new Map<Digest, Promise<unknown>>()
   const room = createRoom({ blobs, log, metrics })
+  const startOwn = createStart(dependencies, { pieceBytes, onSpoolLost: room.wasLost })
+  const start = sharing ? createSharedStart({ ...dependencies, ...sharing, startOwn }) : startOwn
   const closing = new AbortController()
 
   function enter(digest: Digest, starter: Passenger, isKept: boolean): { entry: Entry; leave: () => void } {
@@ -91,7 +96,10 @@ export function createBoarding(
     const callers = createCallers(confirmed, siteCredential)
     const pacing = createPacing()
     const leave = attend({ callers, pacing }, starter)
-    const opening = open(digest, starter, isKept, { callers, pacing, confirmed })
+    const opening = start({
+      ...{ digest, starter, isKept, callers, pacing, confirmed },
+      signal: closing.signal,
+    })
     const entry: Entry = {
       starter,
       callers,
@@ -114,44 +122,19 @@ export function createBoarding(
     return { entry, leave }
   }
 
-  async function open(
-    digest: Digest,
-    starter: Caller,
-    isKept: boolean,
-    { callers, pacing, confirmed }: Pick<Entry, 'callers' | 'pacing' | 'confirmed'>,
-  ): Promise<Flight> {
-    const abort = new AbortController()
-    const stop = () => abort.abort()
-    closing.signal.addEventListener('abort', stop)
-    // Only its answer says how large the blob is: a short first part leaves the more for other connections.
-    const firstBytes = limitBytes(callers, pacing.connections > 1 ? partBytes(pieceBytes) : pieceBytes)
-    try {
-      const mark = index.mark()
-      const opening = await openSpool(
-        { upstream, spools },
-        { digest, isKept, caller: starter, limitBytes: firstBytes, signal: abort.signal },
-      )
-      confirmed.set(starter.name, mark)
-      return createFlight(dependencies, {
-        ...opening,
-        firstBytes,
-        callers,
-        pacing,
-        confirmed,
-        abort,
-        pieceBytes,
-        onSpoolLost: room.wasLost,
-      })
-    } finally {
-      closing.signal.removeEventListener('abort', stop)
-    }
-  }
-
-  /** For a lone range; undefined when somebody is about to begin with the whole, which brings the range too. */
-  async function beside(digest: Digest): Promise<Boarded<never> | undefined> {
+  /** For a lone range; undefined when the whole is on its way or about to be, which brings the range too. */
+  async function beside(digest: Digest, passenger: Passenger): Promise<Boarded<never> | undefined> {
     const begun = beginning.get(digest)
-    if (!begun) return (await blobs.stat(digest)) === undefined ? { kind: 'pass' } : { kind: 'stored' }
-    await begun.catch(() => undefined) // Told to whoever looked.
+    if (begun !== undefined) {
+      await begun.catch(() => undefined) // Told to whoever looked.
+      return undefined
+    }
+    if ((await blobs.stat(digest)) !== undefined) return { kind: 'stored' }
+    if (!sharing) return { kind: 'pass' }
+    const isTaken = await sharing.leases.isTaken(digest)
+    if (entries.has(digest)) return undefined
+    if (!isTaken || closing.signal.aborted || entries.size >= maxFills) return { kind: 'pass' }
+    enter(digest, passenger, true).leave() // It joins, as others do.
     return undefined
   }
 
@@ -161,7 +144,7 @@ export function createBoarding(
     passenger: Passenger,
     take: Take<T>,
   ): Promise<Boarded<T> | undefined> {
-    if (!isWhole(passenger.range)) return beside(digest)
+    if (!isWhole(passenger.range)) return beside(digest, passenger)
     // All at once: each is a trip to the disk before the primary is asked.
     const looking = Promise.all([blobs.stat(digest), room.isLeft(), spools.isKept(digest)])
     beginning.set(digest, looking)
@@ -182,11 +165,15 @@ export function createBoarding(
     const { entry, leave } = enter(digest, passenger, isKept)
     try {
       const flight = await abortable(entry.opening, passenger.signal)
-      return { kind: 'flight', place: take(flight, leave) }
+      if (entry.confirmed.has(passenger.name)) return { kind: 'flight', place: take(flight, leave) }
+      // Another process's, so that it was opened on nobody's word: this passenger joins as others do.
+      leave()
+      return undefined
     } catch (error) {
       leave()
+      if (error instanceof AlreadyStoredError) return { kind: 'stored' }
       if (!(error instanceof StoreError)) throw error
-      room.wasLost(error)
+      if (!(error instanceof LeaseUnavailableError)) room.wasLost(error)
       return { kind: 'no-room', error }
     }
   }
@@ -198,7 +185,7 @@ export function createBoarding(
     { name, credential, requestId, signal }: Passenger,
   ): Promise<void> {
     const known = entry.confirmed.get(name)
-    if (known && index.stands(name, 'layer', digest, known)) return
+    if (known && (await index.stands(name, 'layer', digest, known))) return
     await entry.questions.ask(name, credential, signal, async () => {
       const mark = index.mark()
       await upstream.confirmBlob(name, digest, { credential, requestId })

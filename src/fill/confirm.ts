@@ -60,6 +60,8 @@ export function createConfirm({ upstream, index, blobs }: ConfirmDependencies): 
     try {
       for (let question = 1; question <= MAX_QUESTIONS; question++) {
         if (await askOnce(kind, name, digest, ask)) return
+        // Where no link can be written at all, no question helps: the primary has said yes (a `StoreError`).
+        await index.mayRemove()
       }
       throw new UpstreamError('unavailable', `${name}: ${digest} is being removed while it is asked for`)
     } finally {

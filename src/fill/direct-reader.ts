@@ -11,7 +11,7 @@ import type { Caller } from './callers.ts'
 import type { Follower } from './fill.ts'
 import { createRetry, WrongContentError } from './retry.ts'
 import { abortable } from './share.ts'
-import type { Spool } from './spool.ts'
+import type { ReadableSpool } from './spool.ts'
 
 /** One step of hashing what a lost spool holds. */
 const STEP_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ export interface DirectSource {
   /** A body that begins at byte 0, to be used first. */
   readonly opened?: ArrivingBlob | undefined
   /** Where the client read from until now, to hash what it has been given. */
-  readonly spool?: Spool | undefined
+  readonly spool?: ReadableSpool | undefined
 }
 
 export interface DirectReader {
@@ -121,13 +121,17 @@ export function createDirectReader(source: DirectSource): DirectReader {
     at = position
     cutAt = position
     const { spool } = source
-    if (!spool || hashedTo > position || spool.held.runEnd(hashedTo) < position) return
+    // What is held back is read whole, also for a client who has had a part of it.
+    const hashEnd = Math.min(position, heldFrom)
+    if (!spool || hashedTo > hashEnd || spool.held.runEnd(hashedTo) < hashEnd) return
     const buffer = Buffer.allocUnsafeSlow(STEP_BYTES)
-    while (hashedTo < position) {
-      const bytesRead = await spool.read(buffer, Math.min(STEP_BYTES, position - hashedTo), hashedTo)
+    while (hashedTo < hashEnd) {
+      const bytesRead = await spool.read(buffer, Math.min(STEP_BYTES, hashEnd - hashedTo), hashedTo)
       digester.update(buffer.subarray(0, bytesRead))
       hashedTo += bytesRead
     }
+    at = hashEnd
+    cutAt = hashEnd
   }
 
   async function readTail(): Promise<Buffer> {
@@ -152,7 +156,7 @@ export function createDirectReader(source: DirectSource): DirectReader {
     const isChecked = hashedTo === at
     if (isChecked && at >= heldFrom) {
       tail = await readTail()
-      return tail.copy(buffer, 0, 0, length)
+      return tail.copy(buffer, 0, position - heldFrom, position - heldFrom + length)
     }
     await more()
     return take(buffer, 0, isChecked ? Math.min(length, heldFrom - at) : length)

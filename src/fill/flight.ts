@@ -5,6 +5,7 @@
  * filling → verified → published; or it ends otherwise, as `failed` (its followers get the error, and the spool can be
  * resumed unless its content is wrong) or `unkept` (the disk; its followers read on from the primary themselves).
  */
+import { basename } from 'node:path'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -17,6 +18,7 @@ import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
 import { FLIGHT_BUFFER_BYTES } from './batch-writer.ts'
 import type { Callers } from './callers.ts'
 import { type FetchTarget, fetchClaim } from './fetcher.ts'
+import type { FillState } from './fill-state.ts'
 import { createLatestBytes } from './latest-bytes.ts'
 import type { Pacing } from './pacing.ts'
 import { type Claim, createPlan } from './plan.ts'
@@ -24,7 +26,7 @@ import { createPrefixDigest } from './prefix-digest.ts'
 import { publishBlob } from './publish.ts'
 import { WrongContentError } from './retry.ts'
 import { abortable } from './share.ts'
-import { type Spool, spoolError } from './spool.ts'
+import { type ReadableSpool, type Spool, spoolError } from './spool.ts'
 import { createWaiters, type Waiter } from './waiters.ts'
 
 export interface FlightDependencies {
@@ -50,10 +52,19 @@ export interface FlightStart {
   /** The disk takes no more, or gives no more back. */
   readonly onSpoolLost: (error: StoreError) => void
   readonly pieceBytes: number
+  /** Where other processes follow it too. */
+  readonly sharing?: Sharing | undefined
+}
+
+export interface Sharing {
+  /** `state()` says something else than before. */
+  changed(): void
+  /** It is over and its spool put away; resolves when others can go on. Never rejects. */
+  ended(ending: Ending): Promise<void>
 }
 
 export interface Flight {
-  readonly spool: Spool
+  readonly spool: ReadableSpool
   /** Nobody can join any more. */
   readonly isOver: boolean
   /** Resolves when it is over and its work on the disk is done. */
@@ -71,14 +82,24 @@ export interface Flight {
   stop(): Promise<void>
 }
 
+/** One that fetches by itself. */
+export interface OwnFlight extends Flight {
+  /** What followers in other processes have to know. */
+  state(): FillState
+  /** Somebody in another process waits there. */
+  lookAhead(waiter: Waiter): void
+  /** Ends it as `unkept`: another process may fetch the blob now. What has come is kept for it. */
+  giveUp(error: StoreError): void
+}
+
 export type Ending =
   | { readonly kind: 'published' }
   | { readonly kind: 'unkept'; readonly error: StoreError }
   | { readonly kind: 'failed'; readonly error: UpstreamError }
 
-export function createFlight(dependencies: FlightDependencies, start: FlightStart): Flight {
+export function createFlight(dependencies: FlightDependencies, start: FlightStart): OwnFlight {
   const { upstream, metrics } = dependencies
-  const { spool, callers, pacing, confirmed, abort, pieceBytes } = start
+  const { spool, callers, pacing, confirmed, abort, pieceBytes, sharing } = start
   const { digest, sizeBytes } = spool
   const log = dependencies.log.child({ digest })
   const plan = createPlan(sizeBytes, spool.held, pieceBytes)
@@ -98,6 +119,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
   let visibleEnd = Math.max(0, sizeBytes - HOLD_BACK_BYTES)
   let isVerified = false
   let ending: Ending | undefined
+  let isGivenUp = false
 
   const prefix = createPrefixDigest(spool)
   void prefix.whole.then(judge, lose)
@@ -134,6 +156,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     prefix.offer(position, chunks)
     latest.keep(position, chunks)
     waiters.wake(position, Math.min(end, visibleEnd))
+    sharing?.changed()
     proceed()
     const pause = pacing.arrived(end - position)
     // Once the flight is over nothing more is read, so nothing has to wait.
@@ -149,8 +172,10 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
         fetches.delete(running)
         proceed()
         for (const waiter of waiters.list()) lookAhead(waiter)
+        sharing?.changed()
       })
     fetches.add(running)
+    sharing?.changed()
   }
 
   /** Sends the requests that are due, or ends when nobody is left whose word could be asked for. */
@@ -178,6 +203,7 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     isVerified = true
     visibleEnd = sizeBytes
     waiters.wakeAll()
+    sharing?.changed()
     const error = await publishBlob({ ...dependencies, log }, spool.path, digest, confirmed)
     if (error) metrics.fillFailures.inc({ reason: 'store' })
     return conclude(error ? { kind: 'unkept', error } : { kind: 'published' })
@@ -208,12 +234,13 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     try {
       await Promise.all(fetches)
       await prefix.stop()
-      const isWorthKeeping = as.kind === 'failed' && !(as.error instanceof WrongContentError)
-      await (isWorthKeeping && !spool.held.isEmpty ? spool.save() : spool.discard())
+      const isWorthKeeping = isGivenUp || (as.kind === 'failed' && !(as.error instanceof WrongContentError))
+      await (isWorthKeeping && !spool.held.isEmpty ? spool.keep() : spool.discard())
     } catch (error) {
       log.error({ error }, 'spool could not be put away: it is removed at the next start')
     }
     spool.release()
+    await sharing?.ended(as)
     markEnded(as)
   }
 
@@ -221,6 +248,21 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     spool,
     ended,
     proceed,
+    lookAhead,
+    giveUp(error) {
+      if (ending || isVerified) return
+      isGivenUp = true
+      metrics.fillFailures.inc({ reason: 'lease' })
+      void conclude({ kind: 'unkept', error })
+    },
+    state: () => ({
+      file: basename(spool.path),
+      sizeBytes,
+      held: spool.held.list(),
+      taken: plan.taken(),
+      far: plan.far(),
+      verified: isVerified,
+    }),
     reaches: (position) => plan.reaches(position),
     get isOver() {
       return ending !== undefined
@@ -259,7 +301,7 @@ export function limitBytes(callers: Callers, pieceBytes: number): number {
 }
 
 /** Said of the caller or its repository, not of the blob: somebody else may be answered. */
-function isRefusal(error: unknown): error is UpstreamError {
+export function isRefusal(error: unknown): error is UpstreamError {
   return (
     error instanceof UpstreamError &&
     (error.kind === 'unauthorized' || error.kind === 'denied' || error.kind === 'absent')

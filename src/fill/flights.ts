@@ -3,11 +3,13 @@ import type { Credential } from '../upstream/upstream.ts'
 import { createBoarding } from './boarding.ts'
 import { openDirect } from './direct-reader.ts'
 import type { Fill } from './fill.ts'
+import type { FillLeases } from './fill-leases.ts'
 import type { FlightDependencies } from './flight.ts'
 import { createFollower } from './follower.ts'
 import type { Background } from './pacing.ts'
 import { PIECE_BYTES } from './plan.ts'
 import { abortable } from './share.ts'
+import { openSharedSpools } from './shared-spools.ts'
 import { openSpools } from './spools.ts'
 
 export interface FillOptions {
@@ -22,6 +24,8 @@ export interface FillOptions {
   readonly maxConcurrentFills?: number | undefined
   /** Default `PIECE_BYTES`, 32 MiB. A fetch over several connections reads parts of at least a quarter of it. */
   readonly pieceBytes?: number | undefined
+  /** With other processes on the same store, which all name the same folder. Undefined: this one is alone. */
+  readonly leases?: FillLeases | undefined
 }
 
 export interface OpenFill extends Fill {
@@ -35,13 +39,15 @@ const SWEEP_INTERVAL_MS = 60 * 60 * 1000
 /** Removes the spools nobody can resume; the others are resumed when somebody asks. */
 export async function openFill(dependencies: FlightDependencies, options: FillOptions): Promise<OpenFill> {
   const { upstream, log } = dependencies
-  const spools = await openSpools(options.folder)
+  const { folder, leases } = options
+  const spools = await (leases ? openSharedSpools(folder, leases.isTaken) : openSpools(folder))
   const boarding = createBoarding(
     { ...dependencies, spools },
     {
       siteCredential: options.siteCredential,
       maxFills: options.maxConcurrentFills ?? DEFAULT_MAX_FILLS,
       pieceBytes: options.pieceBytes ?? PIECE_BYTES,
+      sharing: leases && { leases, folder },
     },
   )
   await spools.sweep(boarding.isFlying)

@@ -6,6 +6,7 @@ import type { Digest } from '../oci/digest.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
 import type { Caller } from './callers.ts'
+import type { FillState } from './fill-state.ts'
 import { lowestGap } from './plan.ts'
 import { WrongContentError } from './retry.ts'
 import type { Spool } from './spool.ts'
@@ -21,6 +22,8 @@ export interface OpeningAsk {
   readonly digest: Digest
   /** Whether an interrupted flight may have left a spool of it. */
   readonly isKept: boolean
+  /** What a process that was lost had told of its spool. */
+  readonly left?: FillState | undefined
   readonly caller: Caller
   /** How much the request may ask for. */
   readonly limitBytes: number
@@ -37,13 +40,14 @@ interface OpeningDependencies {
  * body. Throws `UpstreamError`; `StoreError` when no spool can be made.
  */
 export async function openSpool(dependencies: OpeningDependencies, ask: OpeningAsk): Promise<Opening> {
-  const kept = ask.isKept ? await dependencies.spools.resume(ask.digest) : undefined
+  const kept = ask.isKept ? await dependencies.spools.resume(ask.digest, ask.left) : undefined
   if (!kept) return beginSpool(dependencies, ask)
   try {
     return await resumeSpool(dependencies.upstream, ask, kept)
   } catch (error) {
     // What was kept cannot be this blob, whatever it is: the next pull starts afresh.
     if (error instanceof WrongContentError) await kept.discard()
+    else await kept.putBack().catch(() => undefined) // It lies there still, if not as well.
     kept.release()
     throw error
   }

@@ -14,6 +14,8 @@ export interface Background {
 export interface Pacing {
   /** A fetch, or with undefined a client, takes part until the returned function is called. */
   join(background: Background | undefined): () => void
+  /** Whether a client takes part. */
+  readonly hasClients: boolean
   /** As many requests at a time as the most demanding fetch wants; 1 without one. */
   readonly connections: number
   /** Tells one pace what has arrived. Resolves when more may be read; undefined when that is now. Never rejects. */
@@ -48,6 +50,9 @@ export function createPacing(): Pacing {
 
   return {
     join: (background) => (background ? joinFetch(background) : joinClient()),
+    get hasClients() {
+      return clients.size > 0
+    },
     get connections() {
       let most = 1
       for (const { background } of members) most = Math.max(most, background.connections)

@@ -48,6 +48,10 @@ export interface Plan {
   widen(claim: Claim, startByte: number, endByte: number): void
   /** Whether a reader at `position` gets its byte within about a piece. Not so deep inside one open-ended request. */
   reaches(position: number): boolean
+  /** Where a reader does not get its byte soon: the complement of `reaches`. */
+  far(): Segment[]
+  /** What is here or claimed. */
+  taken(): Segment[]
   /** The request has ended; what it did not bring can be claimed again. */
   release(claim: Claim): void
 }
@@ -129,6 +133,19 @@ export function createPlan(sizeBytes: number, held: Segments, pieceBytes: number
         return !wanted.has(position) || position - from <= pieceBytes
       })
     },
+
+    far() {
+      if (rangesIgnored) return []
+      return [...claims].flatMap(({ wanted }) => {
+        const runs = wanted.list()
+        const nearEnd = (runs[0]?.[0] ?? 0) + pieceBytes + 1
+        return runs.flatMap(([start, end]) =>
+          end > nearEnd ? [[Math.max(start, nearEnd), end] as const] : [],
+        )
+      })
+    },
+
+    taken: () => taken.list(),
 
     release(ended) {
       if (!claims.delete(ended)) return

@@ -25,18 +25,7 @@ export async function publishBlob(
   const unpin = blobs.pin(digest)
   try {
     await blobs.publish(path, digest)
-    for (const [name, mark] of confirmed) {
-      try {
-        const isLinked = await index.putLink(name, 'layer', digest, mark)
-        if (!isLinked)
-          log.info({ name, digest }, 'blob removed from the repository during its fill: not linked')
-      } catch (error) {
-        log.error(
-          { error, name, digest },
-          'blob could not be linked: the primary is asked again for the next read',
-        )
-      }
-    }
+    await linkBlob({ index, log }, digest, confirmed)
     return undefined
   } catch (cause) {
     const error = spoolError(`publishing ${digest}`, cause)
@@ -44,5 +33,25 @@ export async function publishBlob(
     return error
   } finally {
     unpin()
+  }
+}
+
+/** Links a blob that is here, and pinned, wherever it was confirmed. Never rejects: what fails is logged. */
+export async function linkBlob(
+  { index, log }: Pick<PublishDependencies, 'index' | 'log'>,
+  digest: Digest,
+  confirmed: ReadonlyMap<RepositoryName, Mark>,
+): Promise<void> {
+  for (const [name, mark] of confirmed) {
+    try {
+      const isLinked = await index.putLink(name, 'layer', digest, mark)
+      if (!isLinked)
+        log.info({ name, digest }, 'blob removed from the repository during its fill: not linked')
+    } catch (error) {
+      log.error(
+        { error, name, digest },
+        'blob could not be linked: the primary is asked again for the next read',
+      )
+    }
   }
 }

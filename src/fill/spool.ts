@@ -3,10 +3,10 @@
  * is written only after the data was synced, so after a kill or a power cut it never claims a byte that is not there;
  * what it does not claim is fetched again, at most `SYNC_BYTES` of it.
  */
-import { type FileHandle, rename, unlink, writeFile } from 'node:fs/promises'
+import { access, type FileHandle, rename, unlink, writeFile } from 'node:fs/promises'
 import type { Digest } from '../oci/digest.ts'
 import { StoreError } from '../store/blob-store.ts'
-import { ignoring, isErrorCode } from '../store/durable-files.ts'
+import { ignoring, isAbsent, isErrorCode } from '../store/durable-files.ts'
 import { Segments } from './segments.ts'
 
 /**
@@ -24,23 +24,32 @@ export interface SpoolMap {
   readonly updatedAt: string
 }
 
-export interface Spool {
+/** What followers see of a spool. */
+export interface ReadableSpool {
   readonly digest: Digest
   readonly sizeBytes: number
-  /** The data file. */
-  readonly path: string
-  /** What has been written. Only `write` adds to it. */
+  /** What can be read. */
   readonly held: Segments
-  /** Throws `StoreError`, also for a sync in the background that failed: what it was to keep may be lost. */
-  write(position: number, chunks: readonly Buffer[]): Promise<void>
   /** At least one byte of what is held. Throws `StoreError`. */
   read(buffer: Buffer, length: number, position: number): Promise<number>
-  /** Makes everything written so far survive the process. Throws `StoreError`. */
-  save(): Promise<void>
-  /** Removes both files' names; whoever retains the spool can still read it. */
-  discard(): Promise<void>
   /** Keeps the file open until the returned function is called, once. Whoever made the spool retains it already. */
   retain(): () => void
+}
+
+/** `held` is what has been written; only `write` adds to it. */
+export interface Spool extends ReadableSpool {
+  /** The data file. */
+  readonly path: string
+  /** Throws `StoreError`, also for a sync in the background that failed: what it was to keep may be lost. */
+  write(position: number, chunks: readonly Buffer[]): Promise<void>
+  /** Makes everything written so far survive the process. Throws `StoreError`. */
+  save(): Promise<void>
+  /** The same, and leaves it to whoever resumes it: it must not be written any more. */
+  keep(): Promise<void>
+  /** As `keep`, where it is not so already: it was resumed and nothing came of it. */
+  putBack(): Promise<void>
+  /** Removes both files' names; whoever retains the spool can still read it. */
+  discard(): Promise<void>
   release(): void
 }
 
@@ -49,6 +58,8 @@ export interface SpoolOptions {
   readonly sizeBytes: number
   readonly dataPath: string
   readonly mapPath: string
+  /** Where the map lies once the spool is kept for others; undefined: where it lies already. */
+  readonly keptPath?: string | undefined
   readonly segments: Iterable<readonly [number, number]>
   /** Runs syncs one after the other: more at a time would occupy the threads that readers are served by. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>
@@ -101,12 +112,28 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
     if (users === 0) void file.close().catch(() => undefined)
   }
 
+  async function keep(): Promise<void> {
+    await save()
+    if (!options.keptPath) return
+    // One rename: another process sees it whole or not at all. Gone: another one has copied it meanwhile.
+    await rename(mapPath, options.keptPath).catch(ignoring('ENOENT'))
+    const isThere = await access(dataPath).then(
+      () => true,
+      (error: unknown) => !isAbsent(error),
+    )
+    if (!isThere) await removeSpool(options)
+  }
+
   return {
     digest,
     sizeBytes,
     path: dataPath,
     held,
     save,
+    keep,
+    putBack: async () => {
+      if (options.keptPath) await keep()
+    },
     release,
     async write(position, chunks) {
       if (writtenBytes - savedBytes >= SYNC_BYTES) await saving?.catch(() => undefined) // In `broken`.
@@ -135,7 +162,7 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
     async discard() {
       discarded = true
       await saving?.catch(() => undefined) // Whatever it failed with, the files go.
-      await removeSpool(dataPath, mapPath)
+      await removeSpool({ dataPath, mapPath })
     },
     retain() {
       users += 1
@@ -144,9 +171,11 @@ export function createSpool(file: FileHandle, options: SpoolOptions): Spool {
   }
 }
 
-/** Both files, and what a map that was being written left. */
-export async function removeSpool(dataPath: string, mapPath: string): Promise<void> {
-  const paths = [dataPath, mapPath, temporaryOf(mapPath)]
+export type SpoolPaths = Pick<SpoolOptions, 'dataPath' | 'mapPath' | 'keptPath'>
+
+/** Its files, and what a map that was being written left. */
+export async function removeSpool({ dataPath, mapPath, keptPath }: SpoolPaths): Promise<void> {
+  const paths = [dataPath, mapPath, temporaryOf(mapPath), ...(keptPath ? [keptPath] : [])]
   await Promise.all(paths.map((path) => unlink(path).catch(ignoring('ENOENT'))))
 }
 

@@ -35,9 +35,22 @@ export function isManifestMediaType(mediaType: string): boolean {
  */
 export function acceptsLiterally(accept: string | undefined, mediaType: string): boolean {
   if (accept === undefined) return false
-  for (const item of accept.split(',')) {
-    const end = item.indexOf(';')
-    if ((end === -1 ? item : item.slice(0, end)).trim() === mediaType) return true
+  // Looked for where it lies: lists of five types are read for every manifest, and cutting them up makes garbage.
+  for (let at = accept.indexOf(mediaType); at !== -1; at = accept.indexOf(mediaType, at + 1)) {
+    if (standsAlone(accept, at, at + mediaType.length)) return true
   }
   return false
+}
+
+/** Whether what lies from `start` to `end` is a whole item of the list, its parameters apart. */
+function standsAlone(list: string, start: number, end: number): boolean {
+  let before = start - 1
+  while (isSpace(list[before])) before--
+  let after = end
+  while (isSpace(list[after])) after++
+  return (before < 0 || list[before] === ',') && (after >= list.length || ',;'.includes(list[after] ?? ''))
+}
+
+function isSpace(character: string | undefined): boolean {
+  return character === ' ' || character === '\t'
 }

@@ -17,8 +17,10 @@ export interface AdminPorts {
   ready(): Promise<string | undefined>
   /** The text of `/metrics`. */
   metrics(): Promise<string>
-  /** Resolves with the counts to show, when all is done. `dryRun`: count only. */
-  collectGarbage(options: { readonly dryRun: boolean }): Promise<object>
+  /** Resolves with the counts to show, when all is done. `dryRun`: count only. Undefined where there is no store. */
+  readonly collectGarbage?: ((options: { readonly dryRun: boolean }) => Promise<object>) | undefined
+  /** What `GET /status` answers where no replicator does; undefined while the process starts. */
+  readonly status?: (() => object | undefined) | undefined
   /** Undefined where no replicator runs: there is no status then, and nothing of `api.ts`. */
   readonly replication?: ReplicationControl | undefined
 }
@@ -56,7 +58,17 @@ export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
   app.get('/metrics', async (context) =>
     context.body(await ports.metrics(), 200, { 'content-type': METRICS_TYPE }),
   )
+  const { collectGarbage, status } = ports
+  if (status) {
+    app.get('/status', (context) => {
+      const report = status()
+      return report
+        ? context.json(report)
+        : context.json({ error: 'the process is starting: ask again' }, 503)
+    })
+  }
   app.post('/gc', async (context) => {
+    if (!collectGarbage) return context.notFound()
     const asked = context.req.query('dryrun') ?? 'false'
     if (asked !== 'true' && asked !== 'false') {
       return context.json({ error: 'dryrun: expected true or false' }, 400)
@@ -64,7 +76,7 @@ export function createAdminApp(ports: AdminPorts, options: AdminOptions): Hono {
     if (collecting) return context.json({ error: 'a garbage collection is already running' }, 409)
     collecting = true
     try {
-      return context.json(await ports.collectGarbage({ dryRun: asked === 'true' }))
+      return context.json(await collectGarbage({ dryRun: asked === 'true' }))
     } finally {
       collecting = false
     }

@@ -1,6 +1,7 @@
 /** Whether all is well with replication, and for what is not: what it is and what to do, in a sentence or two. */
 import type { Counts } from '../tracking/tracking.ts'
 import type { AnswerOf } from './answer-of.ts'
+import { type FollowState, unfollowedBecause } from './follow-status.ts'
 import type { BrakeState } from './replication-control.ts'
 import { formatBytes, formatCount, formatDuration } from './words.ts'
 
@@ -39,6 +40,7 @@ export interface Answers {
   readonly queue: AnswerOf<QueueState>
   readonly reconcile: AnswerOf<ReconcileState>
   readonly store: AnswerOf<StoreState>
+  readonly relay: AnswerOf<FollowState | undefined>
 }
 
 /** Empty: healthy. */
@@ -49,10 +51,11 @@ export function unhealthyBecause(answers: Answers): string[] {
     ...needsAttention(answers.counts.value),
     ...reconcilesTooSlowly(answers.reconcile.value),
     ...lacksRoom(answers.store.value),
+    ...unfollowedBecause(answers.relay.value),
   ]
 }
 
-function unanswered({ counts, brake, queue, reconcile, store }: Answers): string[] {
+function unanswered({ counts, brake, queue, reconcile, store, relay }: Answers): string[] {
   const sentences: [AnswerOf<unknown>, (failure: string) => string][] = [
     [
       counts,
@@ -66,6 +69,7 @@ function unanswered({ counts, brake, queue, reconcile, store }: Answers): string
     ],
     [brake, (failure) => `Whether the brake is tripped cannot be told (${failure}). See the log.`],
     [reconcile, (failure) => `How reconciliation stands cannot be told (${failure}). See the log.`],
+    [relay, (failure) => `How the relay is followed cannot be told (${failure}). See the log.`],
     [
       store,
       (failure) =>

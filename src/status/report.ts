@@ -1,6 +1,7 @@
 /** Puts the one report together. Whatever cannot be asked leaves nulls and a sentence, never a wrong number. */
 import type { Counts } from '../tracking/tracking.ts'
 import { type AnswerOf, answerOf } from './answer-of.ts'
+import { type FollowState, followStatus } from './follow-status.ts'
 import { type QueueState, type ReconcileState, type StoreState, unhealthyBecause } from './health.ts'
 import type { BrakeState } from './replication-control.ts'
 import type { GeoStatus, OwnStatus, StatusReport } from './status-report.ts'
@@ -12,6 +13,8 @@ export interface ReportDeps {
   queue(): Promise<QueueState>
   reconcile(): ReconcileState | Promise<ReconcileState>
   store(): Promise<StoreState>
+  /** Undefined where no relay is followed. */
+  readonly relay?: (() => Promise<FollowState>) | undefined
   traffic(): Promise<Traffic>
   breakerIsOpen(): boolean
 }
@@ -41,15 +44,16 @@ export function createReport(deps: ReportDeps, options: ReportOptions): () => Pr
   const startedAt = new Date(now()).toISOString()
 
   return async function report() {
-    const [counts, brake, queue, reconcile, store, traffic] = await Promise.all([
+    const [counts, brake, queue, reconcile, store, relay, traffic] = await Promise.all([
       answerOf(() => deps.counts(), deadlineMs),
       answerOf(() => deps.brake(), deadlineMs),
       answerOf(() => deps.queue(), deadlineMs),
       answerOf(() => deps.reconcile(), deadlineMs),
       answerOf(() => deps.store(), deadlineMs),
+      answerOf(() => deps.relay?.(), deadlineMs),
       deps.traffic(),
     ])
-    const messages = unhealthyBecause({ counts, brake, queue, reconcile, store })
+    const messages = unhealthyBecause({ counts, brake, queue, reconcile, store, relay })
     const nowMs = now()
     return {
       ...geoStatus(counts.value, messages, nowMs, options),
@@ -61,6 +65,7 @@ export function createReport(deps: ReportDeps, options: ReportOptions): () => Pr
       queue: queue.value ? { waiting: queue.value.waiting, running: queue.value.running } : null,
       reconcile: reconcileStatus(reconcile),
       brake: brakeStatus(brake),
+      relay: followStatus(relay),
       breaker_open: deps.breakerIsOpen(),
       reads: traffic.reads,
       bytes_saved: traffic.bytesFromHere,

@@ -12,6 +12,8 @@ export interface StatusMetricsDeps {
   /** Where the gauges are registered. */
   readonly registry: Registry
   counts(): Promise<Counts>
+  /** Undefined where no relay is followed: there is no such gauge then. Never rejects. */
+  readonly watermark?: (() => Promise<{ readonly ageMs: number } | undefined>) | undefined
 }
 
 export interface StatusMetricsOptions {
@@ -101,4 +103,16 @@ export function registerStatusMetrics(deps: StatusMetricsDeps, options: StatusMe
       },
     })
   }
+  const { watermark } = deps
+  if (!watermark) return
+  new Gauge({
+    name: 'geo_registry_watermark_age_seconds',
+    help: 'Age of what is known of all writes at the primary; no sample while that is not known',
+    registers,
+    async collect() {
+      const { value } = await answerOf(watermark, deadlineMs)
+      if (value) this.set(value.ageMs / 1000)
+      else this.remove()
+    },
+  })
 }

@@ -3,6 +3,7 @@
  * watches a Geo site watches this one, and beside them what Geo does not tell. Timestamps are Unix seconds, as there.
  */
 import type { RepositoryName } from '../oci/reference.ts'
+import type { FollowStatus } from './follow-status.ts'
 
 /** Numbers are null while the part that knows them does not answer; `health` then says which. */
 export interface GeoStatus {
@@ -79,6 +80,8 @@ export interface OwnStatus {
     readonly tags: number
     readonly examples: readonly RepositoryName[]
   } | null
+  /** Null where no relay is followed. */
+  readonly relay: FollowStatus | null
   readonly breaker_open: boolean
   /** Since the process started, as the next two. */
   readonly reads: Readonly<Record<'local' | 'fill' | 'primary' | 'stale', number>>

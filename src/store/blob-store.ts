@@ -41,11 +41,14 @@ export interface BlobStore {
   hasRoom(): Promise<boolean>
 }
 
-/** `full`: no space or quota left. `mismatch`: bytes that are not what their digest says. `io`: anything else. */
-export type StoreErrorKind = 'full' | 'mismatch' | 'io'
+/**
+ * `full`: no space or quota left. `mismatch`: bytes that are not what their digest says. `coordination`: the other
+ * processes on this store cannot be told. `io`: anything else.
+ */
+export type StoreErrorKind = 'full' | 'mismatch' | 'coordination' | 'io'
 
 export class StoreError extends Error {
-  override readonly name = 'StoreError'
+  override readonly name: string = 'StoreError'
   readonly kind: StoreErrorKind
 
   constructor(kind: StoreErrorKind, message: string, options: { cause?: unknown } = {}) {

@@ -26,6 +26,7 @@ export interface DescriptorCache {
   sizeOf(digest: Digest): number | undefined
   /** The file was replaced or removed: the next reader opens it anew. */
   forget(digest: Digest): void
+  forgetAll(): void
   /** Resolves when all but those still read are closed; those close with their last reader. */
   close(): Promise<void>
 }
@@ -91,6 +92,10 @@ export function createDescriptorCache({ open, max, log }: DescriptorCacheOptions
     forget: (digest) => {
       loads.delete(digest)
       descriptors.delete(digest)
+    },
+    forgetAll: () => {
+      loads.clear()
+      descriptors.clear()
     },
     close: async () => {
       descriptors.clear()

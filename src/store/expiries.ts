@@ -23,8 +23,9 @@ export interface Expiries {
 
 const MEMORY_ENTRIES = 16_384
 
-export function createExpiries(paths: StorePaths, files: DurableFiles): Expiries {
-  const seen = new LRUCache<RepositoryName, number>({ max: MEMORY_ENTRIES })
+/** `remember`: nobody else writes them. */
+export function createExpiries(paths: StorePaths, files: DurableFiles, remember: boolean): Expiries {
+  const seen = remember ? new LRUCache<RepositoryName, number>({ max: MEMORY_ENTRIES }) : undefined
 
   async function load(name: RepositoryName): Promise<number> {
     const text = await readSmallFile(paths.expiry(name))
@@ -33,18 +34,18 @@ export function createExpiries(paths: StorePaths, files: DurableFiles): Expiries
 
   return {
     read: async (name) => {
-      const known = seen.get(name)
+      const known = seen?.get(name)
       if (known !== undefined) return known
       const loaded = await load(name)
       // What was written meanwhile is newer than what was read.
-      const written = seen.get(name)
-      if (written === undefined) seen.set(name, loaded)
+      const written = seen?.get(name)
+      if (written === undefined) seen?.set(name, loaded)
       return written ?? loaded
     },
     write: async (name, atMs) => {
-      const latestMs = Math.max(Math.trunc(atMs), seen.get(name) ?? (await load(name)))
+      const latestMs = Math.max(Math.trunc(atMs), seen?.get(name) ?? (await load(name)))
       await files.write(paths.expiry(name), String(latestMs))
-      seen.set(name, latestMs)
+      seen?.set(name, latestMs)
     },
   }
 }

@@ -4,15 +4,16 @@
  */
 import { randomUUID } from 'node:crypto'
 import { read as readFd } from 'node:fs'
-import { open as openFile, rmdir, statfs, stat as statPath, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { LRUCache } from 'lru-cache'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { algorithmOf, type Digest, digestOf, hexOf } from '../oci/digest.ts'
+import { openFileOf, removeFile, removeUnlessYoung, sizeOf, touch } from './blob-files.ts'
 import { type BlobStore, type OpenBlob, StoreError } from './blob-store.ts'
-import { createDescriptorCache, type OpenFile } from './descriptor-cache.ts'
+import { createDescriptorCache } from './descriptor-cache.ts'
 import { type DurableFiles, ignoring, syncFile } from './durable-files.ts'
 import type { Guard } from './failures.ts'
 import type { StorePaths } from './paths.ts'
@@ -21,9 +22,13 @@ import type { StorePaths } from './paths.ts'
 export interface FsBlobStore extends BlobStore {
   /**
    * Makes sure that a blob survives a power cut before it is linked: one that another registry left may never have been
-   * synced. False when it is not here.
+   * synced. In a shared store it also counts as young from then on, so that no other process' garbage collection takes
+   * it before its link is seen. False when it is not here.
    */
   secure(digest: Digest): Promise<boolean>
+  /** What lay at the digest's path was removed or replaced by another process: the next reader opens it anew. */
+  forget(digest: Digest): void
+  forgetAll(): void
   /** From here until `end`, remembers every digest that is or gets pinned or opened. One watch at a time. */
   watch(): Watch
   /** Closes the descriptors nobody uses; the others close with their last reader. */
@@ -33,8 +38,11 @@ export interface FsBlobStore extends BlobStore {
 export interface Watch {
   /** Whether the digest is pinned or open, or was at any moment since the watch began. */
   touched(digest: Digest): boolean
-  /** Deletes a blob unless it is touched; whoever asks for it meanwhile waits for the outcome. */
-  remove(digest: Digest): Promise<boolean>
+  /**
+   * Deletes a blob unless it is touched; whoever asks for it meanwhile waits for the outcome. In a shared store, also
+   * unless it is as young as `youngMs` (wall clock) at that moment.
+   */
+  remove(digest: Digest, youngMs?: number): Promise<boolean>
   end(): void
 }
 
@@ -43,6 +51,10 @@ export interface FsBlobStoreOptions {
   readonly minFreeFraction?: number | undefined
   /** Descriptors kept open for the next reader; default 256. */
   readonly maxIdleDescriptors?: number | undefined
+  /** Other processes change the same store; default false. */
+  readonly shared?: boolean | undefined
+  /** A blob was removed, replaced or quarantined here; must not throw. */
+  readonly onForgotten?: ((digest: Digest) => void) | undefined
 }
 
 export interface FsBlobStoreDeps {
@@ -61,7 +73,7 @@ const readAt = promisify(readFd)
 
 export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOptions = {}): FsBlobStore {
   const { paths, files, guard, log, metrics } = deps
-  const minFreeFraction = options.minFreeFraction ?? 0.05
+  const { minFreeFraction = 0.05, shared = false, onForgotten = () => undefined } = options
   const pins = new Map<Digest, number>()
   /** Blobs being deleted right now. */
   const removals = new Map<Digest, Promise<boolean>>()
@@ -100,14 +112,16 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     }
   }
 
-  /** What lies at the digest's path was put there by us, durably. */
-  function published(digest: Digest): void {
+  /** Puts at the digest's path what is durable then. */
+  async function put(digest: Digest, place: () => Promise<void>): Promise<void> {
+    const replaces = shared && (await sizeOf(paths.blob(digest))) !== undefined
+    await pinned(digest, place)
     secured.set(digest, true)
     descriptors.forget(digest)
+    if (replaces) onForgotten(digest)
   }
 
-  /** What lay at the digest's path is gone. */
-  function gone(digest: Digest): void {
+  function forget(digest: Digest): void {
     secured.delete(digest)
     descriptors.forget(digest)
   }
@@ -154,7 +168,8 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     const name = `${Date.now()}-${randomUUID()}-${algorithmOf(digest)}-${hexOf(digest)}`
     const move = () => files.place(paths.blob(digest), join(paths.quarantine, name))
     await guard(`quarantining blob ${digest}`, () => move().catch(ignoring('ENOENT', 'ENOTDIR')))
-    gone(digest)
+    forget(digest)
+    onForgotten(digest)
   }
 
   function checkRoom(): Promise<boolean> {
@@ -175,15 +190,18 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     const touched = (digest: Digest) => pins.has(digest) || seen.has(digest)
     return {
       touched,
-      remove: async (digest) => {
+      remove: async (digest, youngMs = Infinity) => {
         if (touched(digest)) return false
-        const removal = removeFile(paths.blob(digest))
+        const path = paths.blob(digest)
+        const removal = shared ? removeUnlessYoung(path, paths.incoming, youngMs) : removeFile(path)
         // Whoever asks for the blob meanwhile waits for the end of it, however it ends.
         const outcome = removal.catch(() => false)
         removals.set(digest, outcome)
-        gone(digest)
+        forget(digest)
         try {
-          return await removal
+          const removed = await removal
+          if (removed) onForgotten(digest)
+          return removed
         } finally {
           removals.delete(digest)
           files.forgetFolders()
@@ -207,19 +225,18 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
       guard(`writing blob ${digest}`, async () => {
         const actual = digestOf(bytes, algorithmOf(digest))
         if (actual !== digest) throw new StoreError('mismatch', `the bytes are ${actual}`)
-        await pinned(digest, () => files.write(paths.blob(digest), bytes))
-        published(digest)
+        await put(digest, () => files.write(paths.blob(digest), bytes))
       }),
     publish: (path, digest) =>
       guard(`publishing blob ${digest}`, async () => {
         await syncFile(path)
-        await pinned(digest, () => files.place(path, paths.blob(digest)))
-        published(digest)
+        await put(digest, () => files.place(path, paths.blob(digest)))
       }),
     quarantine,
     pin,
     secure: (digest) =>
       pinned(digest, async () => {
+        if (shared && !(await touch(paths.blob(digest)))) return false
         if (secured.has(digest)) return true
         if ((await sizeOf(paths.blob(digest))) === undefined) return false
         await files.sync(paths.blob(digest))
@@ -231,28 +248,14 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
       if (!room || nowMs >= room.untilMs) room = { untilMs: nowMs + ROOM_CHECK_MS, answer: checkRoom() }
       return room.answer
     },
+    forget,
+    forgetAll: () => {
+      secured.clear()
+      descriptors.forgetAll()
+    },
     watch,
     close: () => descriptors.close(),
   }
-}
-
-async function openFileOf(path: string): Promise<OpenFile | undefined> {
-  const file = await openFile(path, 'r').catch(ignoring('ENOENT', 'ENOTDIR'))
-  if (!file) return undefined
-  try {
-    const stats = await file.stat()
-    if (stats.isFile()) return { file, sizeBytes: stats.size }
-  } catch (error) {
-    await file.close()
-    throw error
-  }
-  await file.close()
-  return undefined
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  const stats = await statPath(path).catch(ignoring('ENOENT', 'ENOTDIR'))
-  return stats?.isFile() ? stats.size : undefined
 }
 
 /** What is there now; shorter when the file was cut since it was opened. */
@@ -265,11 +268,4 @@ async function readWhole({ fd, sizeBytes }: OpenBlob): Promise<Buffer> {
     length += bytesRead
   }
   return bytes.subarray(0, length)
-}
-
-async function removeFile(path: string): Promise<boolean> {
-  const removed = await unlink(path).then(() => true, ignoring('ENOENT'))
-  // What a crash left beside it keeps the folder, which then is only clutter.
-  await rmdir(dirname(path)).catch(ignoring('ENOENT', 'ENOTEMPTY', 'EEXIST'))
-  return removed ?? false
 }

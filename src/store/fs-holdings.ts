@@ -37,8 +37,8 @@ export function createFsHoldings(deps: FsHoldingsDeps): FsHoldings {
     },
     ...createHidden(deps),
     completeSince: (name) => guard(`reading the mark of ${name}`, () => completeness.completeSince(name)),
-    markComplete: (name, atMs) =>
-      guard(`marking ${name} complete`, () => completeness.markComplete(name, atMs)),
+    markComplete: (name, asked) =>
+      guard(`marking ${name} complete`, () => completeness.markComplete(name, asked)),
     dropComplete: (name) => guard(`dropping the mark of ${name}`, () => completeness.dropComplete(name)),
     close: completeness.close,
   }

@@ -2,6 +2,10 @@
  * Garbage collection while serving: what no link names, and nothing hidden or adopted may need, goes once it is a day
  * old. Any doubt keeps a blob, and an error while marking ends the run before the first blob is deleted. Never touches the
  * fill's spools.
+ *
+ * Pins and open blobs are this process' own. In a shared store another process makes a blob young before it links it,
+ * and a blob that is old is moved out of the way before its age is looked at once more: whichever comes first, the
+ * other sees it. No lock is needed, and no other process.
  */
 import type { Stats } from 'node:fs'
 import { rm, stat, unlink } from 'node:fs/promises'
@@ -51,7 +55,7 @@ export interface GarbageDeps {
 const HOUR_MS = 60 * 60 * 1000
 const FILES_AT_ONCE = 16
 
-/** Not to be run twice at once. Throws what the filesystem throws, or the signal's reason. */
+/** Not to be run twice at once by one process. Throws what the filesystem throws, or the signal's reason. */
 export async function collectGarbage(
   deps: GarbageDeps,
   options: GarbageOptions = {},
@@ -93,7 +97,7 @@ export async function collectGarbage(
       signal?.throwIfAborted()
       const stats = await stat(paths.blob(digest)).catch(ignoring('ENOENT', 'ENOTDIR'))
       const keep = linked.has(digest) || watch.touched(digest) || (stats && stats.mtimeMs >= oldMs)
-      if (!keep && (dryRun ? stats : (await watch.remove(digest)) && stats)) {
+      if (!keep && (dryRun ? stats : (await watch.remove(digest, oldMs)) && stats)) {
         counts.removedBlobs += 1
         counts.removedBlobBytes += stats?.size ?? 0
       } else if (stats) counts.keptBlobs += 1

@@ -4,7 +4,7 @@
  */
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
-import type { LinkKind } from './repository-index.ts'
+import type { LinkKind, Mark } from './repository-index.ts'
 
 /** One moment's removals from one repository, moved aside together and restorable. */
 export interface HiddenEntry {
@@ -35,6 +35,11 @@ export interface Holdings {
 
   /** When the repository was last known to be here whole; undefined when it is not, or something was heard of since. */
   completeSince(name: RepositoryName): Promise<number | undefined>
-  markComplete(name: RepositoryName, atMs: number): Promise<void>
+  /**
+   * Whole as of `asked`, a moment before the inventory was asked for; nothing happens when something was heard of since.
+   * Rejects with `CoordinationUnavailableError` when that cannot be known.
+   */
+  markComplete(name: RepositoryName, asked: Mark): Promise<void>
+  /** Something was heard of: no inventory that was asked for before marks it complete. */
   dropComplete(name: RepositoryName): Promise<void>
 }

@@ -15,7 +15,9 @@ export interface ReadThrough<V extends object> {
   deleteWhere(matches: (key: string) => boolean): void
 }
 
+/** At most `max` things; 0: remembers nothing, for what others change too. */
 export function createReadThrough<V extends object>(max: number): ReadThrough<V> {
+  if (max === 0) return forgetful()
   const cache = new LRUCache<string, V>({ max })
   /** The newest read under way of each key; a change takes it away. */
   const reads = new Map<string, object>()
@@ -47,4 +49,9 @@ export function createReadThrough<V extends object>(max: number): ReadThrough<V>
       for (const key of cache.keys()) if (matches(key)) cache.delete(key)
     },
   }
+}
+
+function forgetful<V extends object>(): ReadThrough<V> {
+  const nothing = () => undefined
+  return { get: (_key, load) => load(), peek: nothing, set: nothing, delete: nothing, deleteWhere: nothing }
 }

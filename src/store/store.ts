@@ -3,8 +3,10 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import type { Digest } from '../oci/digest.ts'
 import type { BlobStore } from './blob-store.ts'
 import { createCompleteness } from './completeness.ts'
+import { type Coordination, createLocalCoordination } from './coordination.ts'
 import { createDurableFiles, ignoring } from './durable-files.ts'
 import { createGuard } from './failures.ts'
 import { createFsBlobStore } from './fs-blob-store.ts'
@@ -29,6 +31,13 @@ export interface StoreOptions {
   readonly maxTags?: number | undefined
   /** Wall clock in milliseconds; default `Date.now`. */
   readonly now?: (() => number) | undefined
+  /** Of all processes on this store; default: this is the only one. Closed by whoever made it, after the store. */
+  readonly coordination?: Coordination | undefined
+  /**
+   * A blob was removed, replaced or quarantined: the other processes must be told, and call their `forgetBlob`. Must not
+   * throw.
+   */
+  readonly onForgotten?: ((digest: Digest) => void) | undefined
 }
 
 export interface StoreDeps {
@@ -41,7 +50,11 @@ export interface Store {
   readonly index: RepositoryIndex
   readonly holdings: Holdings
   readonly paths: StorePaths
-  /** Throws when a collection is running already, and what the filesystem throws. */
+  /** Another process removed or replaced the blob: the next reader opens it anew. */
+  forgetBlob(digest: Digest): void
+  /** The same of every blob, when it is not known which. */
+  forgetBlobs(): void
+  /** Throws when a collection is running already in this process, and what the filesystem throws. */
   collectGarbage(options?: GarbageOptions): Promise<GarbageReport>
   /** Resolves when what was begun has ended; blobs still open close with their readers. */
   close(): Promise<void>
@@ -66,9 +79,14 @@ export async function openStore(
   await files.write(paths.inUseMarker, '')
 
   const guard = createGuard(metrics)
-  const blobs = createFsBlobStore({ paths, files, guard, log, metrics }, options)
-  const completeness = createCompleteness(paths, files, options.now ?? Date.now)
-  const index = createFsRepositoryIndex({ paths, files, blobs, completeness, guard, log }, options)
+  const coordination = options.coordination ?? createLocalCoordination({ now: options.now })
+  const { shared } = coordination
+  const blobs = createFsBlobStore({ paths, files, guard, log, metrics }, { ...options, shared })
+  const completeness = createCompleteness(paths, files, coordination)
+  const index = createFsRepositoryIndex(
+    { paths, files, blobs, coordination, completeness, guard, log },
+    options,
+  )
   const holdings = createFsHoldings({ paths, files, blobs, index, completeness, guard })
   let collecting = false
   return {
@@ -76,6 +94,8 @@ export async function openStore(
     index,
     holdings,
     paths,
+    forgetBlob: blobs.forget,
+    forgetBlobs: blobs.forgetAll,
     collectGarbage: async (garbageOptions) => {
       if (collecting) throw new Error('a garbage collection is running already: wait for it to end')
       collecting = true

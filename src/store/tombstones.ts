@@ -9,7 +9,7 @@ export interface Tombstones {
   /** Records a removal as seen now, or as part of one that was recorded before. */
   bury(key: string, removal?: Mark): Mark
   /** Whether any of the keys was removed since the mark, or so long ago that it is no longer known. */
-  overrules(mark: Mark, ...keys: string[]): boolean
+  overrules(mark: Mark, ...keys: readonly string[]): boolean
 }
 
 /** Longer than any request lives. */
@@ -20,8 +20,11 @@ const MAX_KEPT = 100_000
 
 export interface TombstoneOptions {
   /** Wall clock in milliseconds; default `Date.now`. */
-  readonly now?: () => number
+  readonly now?: (() => number) | undefined
 }
+
+/** Marks do not outlive the process, so all are of one era. */
+const ERA = 'here'
 
 export function createTombstones(options: TombstoneOptions = {}): Tombstones {
   const now = options.now ?? Date.now
@@ -47,11 +50,11 @@ export function createTombstones(options: TombstoneOptions = {}): Tombstones {
   }
 
   return {
-    mark: () => ({ sequence, atMs: now() }),
+    mark: () => ({ era: ERA, sequence, atMs: now() }),
     bury: (key, removal) => {
       forgetOld()
       if (!removal) sequence += 1
-      const recorded = removal ?? { sequence, atMs: now() }
+      const recorded = removal ?? { era: ERA, sequence, atMs: now() }
       if ((removals.get(key)?.sequence ?? 0) < recorded.sequence) {
         removals.delete(key)
         removals.set(key, recorded)

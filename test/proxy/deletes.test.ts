@@ -33,14 +33,15 @@ beforeEach(async () => {
   const { index } = site.store
   await putManifest(site.store, NAME, MANIFEST, TAG)
   await index.putTag(NAME, OTHER, DIGEST, index.mark())
-  for (const tag of [TAG, OTHER]) site.freshness.confirm(site.freshness.observe(NAME, tag), DIGEST)
+  for (const tag of [TAG, OTHER]) await site.freshness.confirm(await site.freshness.observe(NAME, tag), DIGEST)
 })
 afterEach(async () => {
   await site[Symbol.asyncDispose]()
   await primary[Symbol.asyncDispose]()
 })
 
-const confirmed = () => [TAG, OTHER].map((tag) => site.freshness.confirmed(NAME, tag) === DIGEST)
+const confirmed = () =>
+  Promise.all([TAG, OTHER].map(async (tag) => (await site.freshness.confirmed(NAME, tag)) === DIGEST))
 const held = () =>
   Promise.all([TAG, OTHER].map(async (tag) => (await site.store.index.tag(NAME, tag))?.digest))
 
@@ -49,7 +50,7 @@ describe('a delete through the site', () => {
     expect((await site.api.deleteManifest(NAME, TAG)).status).toBe(202)
 
     expect(await held()).toEqual([undefined, DIGEST])
-    expect(confirmed()).toEqual([false, true])
+    expect(await confirmed()).toEqual([false, true])
     expect(await site.store.index.link(NAME, 'manifest', DIGEST)).toBeDefined()
   })
 
@@ -57,7 +58,7 @@ describe('a delete through the site', () => {
     expect((await site.api.deleteManifest(NAME, DIGEST)).status).toBe(202)
 
     expect(await held()).toEqual([undefined, undefined])
-    expect(confirmed()).toEqual([false, false])
+    expect(await confirmed()).toEqual([false, false])
     expect(await site.store.index.link(NAME, 'manifest', DIGEST)).toBeUndefined()
   })
 
@@ -79,12 +80,12 @@ describe('a delete through the site', () => {
     const deleting = site.api.deleteManifest(NAME, DIGEST)
     await vi.waitFor(() => expect(requests).toHaveLength(1))
 
-    expect(confirmed()).toEqual([false, false])
-    const asked = site.freshness.observe(NAME, TAG)
+    expect(await confirmed()).toEqual([false, false])
+    const asked = await site.freshness.observe(NAME, TAG)
     resolve()
     await deleting
 
-    expect(site.freshness.confirm(asked, DIGEST)).toBe(false)
+    expect(await site.freshness.confirm(asked, DIGEST)).toBe(false)
   })
 
   it.each([404, 403, 405, 409])(
@@ -104,7 +105,7 @@ describe('a delete through the site', () => {
 
     expect((await site.api.deleteManifest(NAME, DIGEST)).status).toBe(503)
 
-    expect(confirmed()).toEqual([false, false])
+    expect(await confirmed()).toEqual([false, false])
     expect(await held()).toEqual([DIGEST, DIGEST])
     expect(requests).toEqual([`DELETE /v2/${NAME}/manifests/${DIGEST}`])
   })

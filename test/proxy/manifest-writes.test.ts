@@ -68,8 +68,8 @@ async function heldTag(tag = TAG) {
 /** The tag as it was before a push, held and confirmed. */
 async function holdTag(bytes: Buffer): Promise<Digest> {
   const digest = await putManifest(site.store, NAME, bytes.toString(), TAG)
-  site.freshness.confirm(site.freshness.observe(NAME, TAG), digest)
-  expect(site.freshness.confirmed(NAME, TAG)).toBe(digest)
+  await site.freshness.confirm(await site.freshness.observe(NAME, TAG), digest)
+  expect(await site.freshness.confirmed(NAME, TAG)).toBe(digest)
   return digest
 }
 
@@ -83,7 +83,7 @@ describe('a manifest pushed by tag', () => {
       target: digestOf(one),
     })
     expect(await heldTag()).toEqual({ digest: digestOf(one), servable: true })
-    expect(site.freshness.confirmed(NAME, TAG)).toBe(digestOf(one))
+    expect(await site.freshness.confirmed(NAME, TAG)).toBe(digestOf(one))
   })
 
   it('replaces what was held', async () => {
@@ -92,24 +92,24 @@ describe('a manifest pushed by tag', () => {
     await push(two)
 
     expect(await heldTag()).toEqual({ digest: digestOf(two), servable: true })
-    expect(site.freshness.confirmed(NAME, TAG)).toBe(digestOf(two))
+    expect(await site.freshness.confirmed(NAME, TAG)).toBe(digestOf(two))
   })
 
   it('is not confirmed while it is on its way, and not by an answer asked for before it', async () => {
     await holdTag(one)
-    const asked = site.freshness.observe(NAME, TAG)
+    const asked = await site.freshness.observe(NAME, TAG)
     const gate = Promise.withResolvers<void>()
     answerer = (body, answer) =>
       void gate.promise.then(() => answer(201, { 'docker-content-digest': digestOf(body) }))
 
     const pushing = push(two)
     await vi.waitFor(() => expect(requests).toHaveLength(1))
-    expect(site.freshness.confirmed(NAME, TAG)).toBeUndefined()
+    expect(await site.freshness.confirmed(NAME, TAG)).toBeUndefined()
     gate.resolve()
     await pushing
 
-    expect(site.freshness.confirm(asked, digestOf(one))).toBe(false)
-    expect(site.freshness.confirmed(NAME, TAG)).toBe(digestOf(two))
+    expect(await site.freshness.confirm(asked, digestOf(one))).toBe(false)
+    expect(await site.freshness.confirmed(NAME, TAG)).toBe(digestOf(two))
   })
 
   it('overlapped by another push of the tag leaves it to the primary: neither value is served', async () => {
@@ -124,7 +124,7 @@ describe('a manifest pushed by tag', () => {
     const statuses = (await Promise.all(pushing)).map(({ status }) => status)
 
     expect(statuses).toEqual([201, 201])
-    expect(site.freshness.confirmed(NAME, TAG)).toBeUndefined()
+    expect(await site.freshness.confirmed(NAME, TAG)).toBeUndefined()
     expect((await heldTag())?.servable).toBe(false)
     for (const bytes of [one, two]) {
       expect(await site.store.index.link(NAME, 'manifest', digestOf(bytes))).toBeDefined()
@@ -141,8 +141,8 @@ describe('a manifest pushed by tag', () => {
     for (const send of answers) send()
     await Promise.all(pushing)
 
-    expect(site.freshness.confirmed(NAME, first)).toBe(digestOf(one))
-    expect(site.freshness.confirmed(NAME, second)).toBe(digestOf(two))
+    expect(await site.freshness.confirmed(NAME, first)).toBe(digestOf(one))
+    expect(await site.freshness.confirmed(NAME, second)).toBe(digestOf(two))
   })
 
   it.each([
@@ -157,7 +157,7 @@ describe('a manifest pushed by tag', () => {
 
       expect((await push(two)).status).toBe(told)
 
-      expect(site.freshness.confirmed(NAME, TAG)).toBeUndefined()
+      expect(await site.freshness.confirmed(NAME, TAG)).toBeUndefined()
       expect(await heldTag()).toEqual({ digest: before, servable: true })
       expect(await site.store.blobs.stat(digestOf(two))).toBeUndefined()
       expect(requests).toHaveLength(1)
@@ -189,7 +189,7 @@ describe('a manifest pushed by tag', () => {
 
     expect(await site.store.blobs.stat(digestOf(two))).toBeUndefined()
     expect((await heldTag())?.servable).toBe(false)
-    expect(site.freshness.confirmed(NAME, TAG)).toBeUndefined()
+    expect(await site.freshness.confirmed(NAME, TAG)).toBeUndefined()
   })
 
   it('under another type than its bytes say is left to the primary', async () => {
@@ -214,7 +214,7 @@ describe('a manifest pushed by tag', () => {
 
   it('that could not be kept leaves no list of tags that would leave it out', async () => {
     const { holdings } = site.store
-    await holdings.markComplete(NAME, Date.now())
+    await holdings.markComplete(NAME, site.store.index.mark())
     await push(one)
     const kept = await holdings.completeSince(NAME)
     answerer = (_body, answer) => answer(201, { 'docker-content-digest': digestOf(Buffer.from('other')) })
@@ -238,7 +238,7 @@ describe('a manifest pushed by tag', () => {
     expect((await pushing).status).toBe(201)
     expect(await site.store.index.link(NAME, 'manifest', digestOf(one))).toBeUndefined()
     expect(await heldTag()).toBeUndefined()
-    expect(site.freshness.confirmed(NAME, TAG)).toBeUndefined()
+    expect(await site.freshness.confirmed(NAME, TAG)).toBeUndefined()
   })
 })
 
@@ -254,7 +254,7 @@ describe('a manifest pushed by digest', () => {
       `/v2/${NAME}/manifests/${digestOf(one)}?tag=a&tag=b&tag=c&tag=not%20a%20tag`,
     )
     expect(await heldTag(a)).toEqual({ digest: digestOf(one), servable: true })
-    expect(site.freshness.confirmed(NAME, b)).toBe(digestOf(one))
+    expect(await site.freshness.confirmed(NAME, b)).toBe(digestOf(one))
     expect(await heldTag(c)).toBeUndefined()
   })
 

@@ -36,7 +36,7 @@ afterEach(() => open.disposeAsync())
 async function start(options: Partial<EventsListenerOptions> = {}): Promise<HttpListener> {
   const log = createLogger({ destination: { write: (line) => void logged.push(line) } })
   const listener = await startEventsListener(
-    { accept: (notices) => accept(notices), log, metrics },
+    { accept: ({ notices }) => accept(notices), log, metrics },
     { host: '127.0.0.1', port: 0, secret: () => secret, ...options },
   )
   return open.use(listener)

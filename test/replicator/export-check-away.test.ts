@@ -90,7 +90,7 @@ describe('while the primary is away', () => {
     await site.tracking.touch([dirty], { priority: 1 })
     await site.tracking.discover([never])
     for (const path of [marked, unmarked]) await site.keep(image, v1, path)
-    await site.fixture.store.holdings.markComplete(marked, Date.now())
+    await site.fixture.store.holdings.markComplete(marked, site.fixture.store.index.mark())
 
     const { found, losses } = await site.check(listed({}, away), { tracking: site.tracking })
 

@@ -74,7 +74,7 @@ describe('an inbox on the disk', () => {
       for (const each of [digest, other])
         await store.index.putLink(nameOf(name), 'layer', each, store.index.mark())
     }
-    await store.holdings.markComplete(nameOf('team/app'), Date.now())
+    await store.holdings.markComplete(nameOf('team/app'), store.index.mark())
 
     await accept({ id: 'd', action: 'delete', target: { repository: 'team/app', digest } })
 
@@ -89,7 +89,7 @@ describe('an inbox on the disk', () => {
     const digest = await putBlob(store, 'manifest')
     for (const name of names) {
       await putManifest(store, nameOf(name), 'manifest')
-      await store.holdings.markComplete(nameOf(name), Date.now())
+      await store.holdings.markComplete(nameOf(name), store.index.mark())
     }
     await tracking.discover(names.map(nameOf))
 

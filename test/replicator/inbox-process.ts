@@ -25,6 +25,6 @@ const { accept } = createInbox({
   metrics,
 })
 await startEventsListener(
-  { accept, log, metrics },
+  { accept: ({ notices }) => accept(notices), log, metrics },
   { host: '127.0.0.1', port: Number(port), secret: () => undefined },
 )

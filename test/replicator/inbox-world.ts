@@ -42,7 +42,7 @@ export function idleDeps(): InboxDeps {
       find: async () => undefined,
     },
     queue: { wake: nothing },
-    freshness: { renew: () => {} },
+    freshness: { hear: async () => {} },
     index: { expireLink: nothing, expireRepository: nothing },
     holdings: { async *repositories() {}, dropComplete: nothing },
     modeOf: () => 'replicate',
@@ -86,7 +86,9 @@ export function world(options: World = {}) {
         wakes.push(wake)
       },
     },
-    freshness: { renew: (name, tags) => void calls.push(['renew', name, ...tags].join(' ')) },
+    freshness: {
+      hear: async (name, changes) => void calls.push(['hear', name, ...changes.map(({ tag }) => tag ?? '*')].join(' ')),
+    },
     index: {
       expireLink: (name, kind, digest) => call('expireLink', name, kind, digest),
       expireRepository: (name) => call('expireRepository', name),

@@ -11,7 +11,7 @@ describe('an accepted event', () => {
     await inbox.accept([push])
 
     expect(calls).toEqual([
-      'renew team/app v1',
+      'hear team/app v1',
       'dropComplete team/app',
       'accept 1',
       `wake team/app ${PRIORITIES.event}`,
@@ -27,7 +27,7 @@ describe('an accepted event', () => {
     ]) {
       const { inbox, calls } = world()
       await inbox.accept([event, notice('push', 'team/app', { tag: 'v1' })])
-      expect(calls.filter((call) => call.startsWith('renew'))).toEqual(['renew team/app'])
+      expect(calls.filter((call) => call.startsWith('hear'))).toEqual(['hear team/app * v1'])
     }
   })
 
@@ -52,7 +52,7 @@ describe('an accepted event', () => {
     await inbox.accept([notice('delete', 'team/app')])
 
     expect(calls.slice(0, 3)).toEqual([
-      'renew team/app',
+      'hear team/app *',
       'dropComplete team/app',
       'expireRepository team/app',
     ])
@@ -67,9 +67,9 @@ describe('an accepted event', () => {
 
     const named = (call: string) =>
       calls.filter((each) => each.startsWith(`${call} `)).map((each) => each.split(' ')[1])
-    expect(named('renew').sort()).toEqual(['else/new', 'else/new/sub/app', 'group/old', 'group/old/sub/app'])
+    expect(named('hear').sort()).toEqual(['else/new', 'else/new/sub/app', 'group/old', 'group/old/sub/app'])
     expect(named('expireRepository').sort()).toEqual(['group/old', 'group/old/sub/app'])
-    expect(named('dropComplete').sort()).toEqual(named('renew').sort())
+    expect(named('dropComplete').sort()).toEqual(named('hear').sort())
     // One for each repository held, so that each job knows why it is gone.
     expect([...stored.values()].map((event) => [event.repository, event.renamedTo])).toEqual([
       ['group/old', 'else/new'],
@@ -186,7 +186,7 @@ describe('the mode of a repository', () => {
       await inbox.accept([notice('delete', name, { digest: DIGEST })])
 
       expect(calls).toEqual([
-        `renew ${name}`,
+        `hear ${name} *`,
         `dropComplete ${name}`,
         `expireLink ${name} manifest ${DIGEST}`,
         `expireLink ${name} layer ${DIGEST}`,

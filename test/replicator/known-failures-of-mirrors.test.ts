@@ -331,10 +331,10 @@ describe('notifications', () => {
         action: 'push',
         target: { repository: name, tag: 'nightly', digest: next.digest, mediaType: next.mediaType },
       })
-      expect(site.freshness.confirmed(name, nightly)).toBeUndefined()
-      expect(site.freshness.confirmed(name, stable)).toBe(image.digest)
+      expect(await site.freshness.confirmed(name, nightly)).toBeUndefined()
+      expect(await site.freshness.confirmed(name, stable)).toBe(image.digest)
       await site.run(name)
-      expect(site.freshness.confirmed(name, nightly)).toBe(next.digest)
+      expect(await site.freshness.confirmed(name, nightly)).toBe(next.digest)
     }
   })
 })

@@ -173,7 +173,7 @@ describe('an envelope', () => {
   })
 
   it.each([{}, { events: null }, { events: [] }, { other: 1 }])('without events is one: %j', (envelope) => {
-    expect(read(envelope)).toEqual({ notices: [], ignored: [] })
+    expect(read(envelope)).toEqual({ notices: [], arrivals: [], ignored: [] })
   })
 
   it('whose events are nested deeper than any stack is read', () => {

@@ -26,7 +26,7 @@ beforeAll(async () => {
   listener = owned.use(
     await startEventsListener(
       {
-        async accept(notices) {
+        async accept({ notices }) {
           if (refusals-- > 0) throw new Error('not now')
           for (const { id, ...rest } of notices) seen.push(rest)
         },

@@ -78,8 +78,8 @@ describe('a tag that is not listed any more', () => {
     await using site = await syncFixture(primary.url, {
       brake: (real) => ({
         ...real,
-        allows(removals) {
-          site.freshness.renew(name, [tagOf(pushed.tag ?? 'v1')])
+        async allows(removals) {
+          await site.freshness.hear(name, [{ tag: tagOf(pushed.tag ?? 'v1') }])
           return real.allows(removals)
         },
       }),

@@ -83,10 +83,10 @@ describe('what a job believes without asking', () => {
       // As the proxy does it for a push that the primary has answered 201.
       const { index } = site.store
       const mark = index.mark()
-      const write = site.freshness.beginWrite(name, [tag])
-      const observation = site.freshness.endWrite(write).get(tag)
+      const write = await site.freshness.beginWrite(name, [tag])
+      const observation = (await site.freshness.endWrite(write)).get(tag)
       expect(await index.putTag(name, tag, young.digest, mark)).toBe(true)
-      if (observation) site.freshness.confirm(observation, young.digest)
+      if (observation) await site.freshness.confirm(observation, young.digest)
       pushed = true
     }
     await site.sync(name)

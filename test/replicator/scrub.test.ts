@@ -77,7 +77,7 @@ describe('a scrub', () => {
     await site.hold(OTHER, 'something else')
     if (!good || !bad) throw new Error('two blobs')
     await site.whole.has(APP, good)
-    await site.store.holdings.markComplete(APP, Date.now())
+    await site.store.holdings.markComplete(APP, site.store.index.mark())
     await writeFile(site.store.paths.blob(bad), 'bad?')
     const scrub = site.scrub()
 

@@ -39,7 +39,7 @@ describe('an event of a push', () => {
         async getManifest(asking, reference, ask) {
           const answer = await real.getManifest(asking, reference, ask)
           if (reference.kind === 'tag' && site.wakes.length === 0) {
-            asked.push(site.freshness.confirmed(name, LATEST) !== undefined)
+            asked.push(await site.freshness.confirmed(name, LATEST) !== undefined)
             if (asked.length === 3) await pushImage(api, name, 'latest', second)
           }
           return answer
@@ -53,7 +53,7 @@ describe('an event of a push', () => {
 
     expect(asked).toEqual([false, false, false, false])
     expect(await site.tags(name)).toEqual({ latest: second.digest })
-    expect(site.freshness.confirmed(name, LATEST)).toBe(second.digest)
+    expect(await site.freshness.confirmed(name, LATEST)).toBe(second.digest)
     expect(await site.tracking.pendingEvents(name)).toEqual([])
   })
 
@@ -90,11 +90,11 @@ describe('an event of a push', () => {
 
     const running = site.run(name)
     await expect.poll(() => site.tags(name)).toEqual({ latest: second.digest, other: first.digest })
-    const before = site.freshness.confirmed(name, LATEST)
+    const before = await site.freshness.confirmed(name, LATEST)
     await running
 
     expect(before).toBeUndefined()
-    expect(site.freshness.confirmed(name, LATEST)).toBe(second.digest)
+    expect(await site.freshness.confirmed(name, LATEST)).toBe(second.digest)
     expect(await site.row(name)).toMatchObject({ state: 'synced' })
   })
 
@@ -109,7 +109,7 @@ describe('an event of a push', () => {
 
     await site.run(name)
 
-    expect(site.freshness.confirmed(name, LATEST)).toBe(image.digest)
+    expect(await site.freshness.confirmed(name, LATEST)).toBe(image.digest)
     expect(await site.row(name)).toMatchObject({ state: 'synced' })
   })
 

@@ -45,13 +45,13 @@ describe('a tag', () => {
     const image = await buildImage({ seed: name })
     await pushImage(api, name, 'latest', image)
     await site.sync(name)
-    site.freshness.renew(name, [LATEST])
+    await site.freshness.hear(name, [{ tag: LATEST }])
     const { manifest } = await site.asked()
 
     await site.sync(name)
 
     expect((await site.asked()).manifest).toBe(manifest)
-    expect(site.freshness.confirmed(name, LATEST)).toBe(image.digest)
+    expect(await site.freshness.confirmed(name, LATEST)).toBe(image.digest)
     expect(await site.row(name)).toMatchObject({ state: 'synced', checksumMismatch: false })
   })
 
@@ -73,7 +73,7 @@ describe('a tag', () => {
     await site.sync(name)
 
     expect(await site.tags(name)).toEqual({ latest: image.digest })
-    expect(site.freshness.confirmed(name, LATEST)).toBe(image.digest)
+    expect(await site.freshness.confirmed(name, LATEST)).toBe(image.digest)
   })
 
   it('is not confirmed by a list that is older than a push through this site', async () => {
@@ -88,12 +88,12 @@ describe('a tag', () => {
     await pushImage(api, name, 'latest', await buildImage({ seed: name }))
     await site.sync(name)
     during = async () => {
-      site.freshness.endWrite(site.freshness.beginWrite(name, [LATEST]))
+      await site.freshness.endWrite(await site.freshness.beginWrite(name, [LATEST]))
     }
 
     await site.sync(name)
 
-    expect(site.freshness.confirmed(name, LATEST)).toBeUndefined()
+    expect(await site.freshness.confirmed(name, LATEST)).toBeUndefined()
   })
 
   it('is asked for again when it was written while its image was copied', async () => {
@@ -108,7 +108,7 @@ describe('a tag', () => {
           const report = await real.copy(asked, manifest, options)
           if (++copies === 1) {
             await pushImage(api, name, 'latest', second)
-            site.freshness.renew(name, [LATEST])
+            await site.freshness.hear(name, [{ tag: LATEST }])
           }
           return report
         },
@@ -129,7 +129,7 @@ describe('a tag', () => {
         ...real,
         async copy(asked, manifest, options) {
           const report = await real.copy(asked, manifest, options)
-          site.freshness.renew(name, [LATEST])
+          await site.freshness.hear(name, [{ tag: LATEST }])
           return report
         },
       }),

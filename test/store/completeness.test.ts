@@ -11,7 +11,7 @@ it('ends when another project takes the path, also one set by an inventory of th
   const { holdings, index } = fixture.store
   await putManifest(fixture.store, name, 'm', latest)
   await index.identify(name, 7, 1000)
-  const asked = clockMs
+  const asked = index.mark()
   await holdings.markComplete(name, asked)
   clockMs += 1000
 
@@ -28,7 +28,7 @@ it('ends when a hand brings back what the primary may not have', async () => {
   const { holdings, index } = fixture.store
   await putManifest(fixture.store, name, 'm', latest)
   await index.hideTag(name, latest)
-  await holdings.markComplete(name, Date.now())
+  await holdings.markComplete(name, index.mark())
   const [entry] = await all(holdings.hidden())
 
   expect(await holdings.restore(entry?.id ?? '')).toBe(true)
@@ -40,8 +40,8 @@ it('ends when a hand brings back what the primary may not have', async () => {
 it('is not set by an old inventory of a repository whose event fell out of memory', async () => {
   let clockMs = 1_700_000_000_000
   await using fixture = await storeFixture({ now: () => clockMs })
-  const { holdings } = fixture.store
-  const asked = clockMs
+  const { holdings, index } = fixture.store
+  const asked = index.mark()
   clockMs += 10
   await holdings.dropComplete(name)
   const others = Array.from({ length: 16_384 }, (_, at) => nameOf(`other/app-${at}`))
@@ -50,6 +50,6 @@ it('is not set by an old inventory of a repository whose event fell out of memor
   await holdings.markComplete(name, asked)
   expect(await holdings.completeSince(name)).toBeUndefined()
 
-  await holdings.markComplete(name, clockMs + 1)
-  expect(await holdings.completeSince(name)).toBe(clockMs + 1)
+  await holdings.markComplete(name, index.mark())
+  expect(await holdings.completeSince(name)).toBe(clockMs)
 })

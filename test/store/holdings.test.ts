@@ -172,7 +172,8 @@ describe('the mark of completeness', () => {
     await using fixture = await storeFixture()
     expect(await fixture.store.holdings.completeSince(name)).toBeUndefined()
 
-    await fixture.store.holdings.markComplete(name, 1_700_000_000_000.7)
+    const asked = { ...fixture.store.index.mark(), atMs: 1_700_000_000_000.7 }
+    await fixture.store.holdings.markComplete(name, asked)
     expect(await fixture.store.holdings.completeSince(name)).toBe(1_700_000_000_000)
     expect(await (await fixture.reopen()).holdings.completeSince(name)).toBe(1_700_000_000_000)
     expect(await fixture.store.holdings.completeSince(nameOf('team'))).toBeUndefined()
@@ -186,32 +187,33 @@ describe('the mark of completeness', () => {
   it('is not set by an inventory that is older than what was heard of', async () => {
     let clockMs = 1_700_000_000_000
     await using fixture = await storeFixture({ now: () => clockMs })
-    const { holdings } = fixture.store
-    const asked = clockMs
+    const { holdings, index } = fixture.store
+    const asked = index.mark()
     clockMs += 10
     await holdings.dropComplete(name)
 
     await holdings.markComplete(name, asked)
     expect(await holdings.completeSince(name)).toBeUndefined()
 
-    await holdings.markComplete(name, clockMs + 1)
-    expect(await holdings.completeSince(name)).toBe(clockMs + 1)
+    await holdings.markComplete(name, index.mark())
+    expect(await holdings.completeSince(name)).toBe(clockMs)
   })
 
   it('is dropped by each of many events, whatever is marked between them', async () => {
     let clockMs = 1_700_000_000_000
     await using fixture = await storeFixture({ now: () => clockMs })
-    const { holdings } = fixture.store
+    const { holdings, index } = fixture.store
     for (let round = 0; round < 20; round++) {
+      const asked = index.mark()
       const drops = [
         holdings.dropComplete(name),
-        holdings.markComplete(name, clockMs),
+        holdings.markComplete(name, asked),
         holdings.dropComplete(name),
       ]
       await Promise.all(drops)
       expect(await holdings.completeSince(name)).toBeUndefined()
       clockMs += 1
-      await holdings.markComplete(name, clockMs)
+      await holdings.markComplete(name, index.mark())
       expect(await holdings.completeSince(name)).toBe(clockMs)
       clockMs += 1
     }
@@ -219,8 +221,8 @@ describe('the mark of completeness', () => {
 
   it('that is damaged is none', async () => {
     await using fixture = await storeFixture()
-    const { holdings, paths } = fixture.store
-    await holdings.markComplete(name, 5)
+    const { holdings, index, paths } = fixture.store
+    await holdings.markComplete(name, { ...index.mark(), atMs: 5 })
     for (const content of ['', 'soon', '-1', '5\n', '9'.repeat(300)]) {
       await writeFile(paths.complete(name), content)
       expect(await holdings.completeSince(name)).toBeUndefined()
@@ -231,6 +233,7 @@ describe('the mark of completeness', () => {
     await using fixture = await storeFixture()
     await writeFile(join(fixture.root, 'geo-registry/complete'), 'in the way')
 
-    await expect(fixture.store.holdings.markComplete(name, 5)).rejects.toMatchObject({ name: 'StoreError' })
+    const marking = fixture.store.holdings.markComplete(name, fixture.store.index.mark())
+    await expect(marking).rejects.toMatchObject({ name: 'StoreError' })
   })
 })

@@ -115,7 +115,7 @@ export function repositoryIndexContract(make: () => Promise<RepositoryIndexSubje
 
       for (const one of [held, absent]) await subject.index.expireLink(name, 'layer', one)
 
-      expect(subject.index.stands(name, 'layer', held, before)).toBe(false)
+      expect(await subject.index.stands(name, 'layer', held, before)).toBe(false)
       for (const one of [held, absent]) {
         expect(await subject.index.putLink(name, 'layer', one, before)).toBe(false)
       }

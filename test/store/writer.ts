@@ -71,7 +71,7 @@ async function tagAndHide(round: number): Promise<void> {
   if (round % 4 === 3) {
     await index.expireLink(name, 'manifest', digest)
     say(`expire ${digest}`)
-    await holdings.markComplete(name, Date.now())
+    await holdings.markComplete(name, index.mark())
     await holdings.dropComplete(name)
     say('drop')
   }

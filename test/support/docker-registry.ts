@@ -38,6 +38,8 @@ export interface DockerRegistry extends AsyncDisposable {
   logs(): string
   /** Connections are refused until `start`. */
   stop(): Promise<void>
+  /** kill -9: the events that wait in it are lost. */
+  kill(): Promise<void>
   /** On the same port and folder, with options changed from now on where given. */
   start(changes?: Partial<DockerRegistryOptions>): Promise<void>
   restart(changes?: Partial<DockerRegistryOptions>): Promise<void>
@@ -90,6 +92,7 @@ export async function startDockerRegistry(initial: DockerRegistryOptions = {}): 
     },
     logs: () => running.program.logs(),
     stop,
+    kill: async () => void (await running.program.kill()),
     start,
     async restart(changes) {
       await stop()

@@ -21,7 +21,7 @@ export interface GeoRegistryOptions {
   /** Merged over the whole configuration; `undefined` takes a key out. */
   readonly config?: Tree
   /** Default `serve`. */
-  readonly command?: 'serve' | 'proxy'
+  readonly command?: 'serve' | 'proxy' | 'replicator'
   readonly env?: Readonly<Record<string, string>>
   /** A command that executes what follows it in its own place, as `unshare --mount` does. */
   readonly launcher?: readonly string[]
@@ -32,7 +32,7 @@ export interface GeoRegistryOptions {
 export type LogLine = Readonly<Record<string, unknown>>
 
 export interface GeoRegistry extends AsyncDisposable {
-  /** The public listener, `http://127.0.0.1:<port>`. */
+  /** The public listener, `http://127.0.0.1:<port>`; a replicator has none. */
   readonly url: string
   /** `127.0.0.1:<port>`, as clients name it in a reference. */
   readonly host: string

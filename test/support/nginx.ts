@@ -21,6 +21,8 @@ export interface NginxServer {
 
 export interface NginxOptions {
   readonly servers: readonly NginxServer[]
+  /** Groups of origins that take turns, by the name that stands for a host in `proxyTo`. Default none. */
+  readonly balanced?: Readonly<Record<string, readonly string[]>>
   /** Speaks TLS with this key's certificate; default plain HTTP. */
   readonly tls?: SigningKey
 }
@@ -68,6 +70,10 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
 function configuration(options: NginxOptions, folder: string, port: number): string {
   const listen = `listen 127.0.0.1:${port}${options.tls ? ' ssl' : ''}`
   const tls = options.tls ? `ssl_certificate ${folder}/tls.crt; ssl_certificate_key ${folder}/tls.key;` : ''
+  const groups = Object.entries(options.balanced ?? {}).map(([name, origins]) => {
+    const members = origins.map((origin) => `server ${new URL(origin).host};`)
+    return `upstream ${name} { ${members.join(' ')} }`
+  })
   const servers = options.servers.map((server, index) => {
     const { name = '_', root, proxyTo, extra = '' } = server
     return `
@@ -100,6 +106,7 @@ http {
   scgi_temp_path ${folder}/scgi;
   default_type application/octet-stream;
   ${tls}
+  ${groups.join('\n  ')}
   ${servers.join('\n')}
 }
 `

@@ -1,4 +1,3 @@
-/** How this area connects to Redis: where it is, and how long a connection waits before it says no. */
 /**
  * `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, `unix:/path/of/the.socket`. A function is asked
  * again before each attempt to connect, so that a rotated password or a moved server needs no restart.
