@@ -5,21 +5,24 @@ export interface Step {
   /** Where it was answered from, by the site's own access log. */
   readonly answeredFrom: string
   readonly tookMs: number
+  /** What the site asked the primary meanwhile, by its metrics. */
+  readonly requests: number
   /** Over the link to the primary, both ways. */
   readonly linkBytes: number
   readonly outcome: string
 }
 
-const WIDTHS = [48, 30, 9, 12] as const
+const WIDTHS = [51, 24, 8, 17] as const
 
 export function printHead(print: (line: string) => void): void {
-  print(row(['what was asked', 'answered from', 'took', 'to primary', 'outcome']))
+  print(row(['what was asked', 'answered from', 'took', 'asked the primary', 'outcome']))
   print('─'.repeat(WIDTHS.reduce((sum, width) => sum + width + 2, 0) + 30))
 }
 
 export function printStep(print: (line: string) => void, step: Step): void {
   const took = `${Math.round(step.tookMs)} ms`
-  print(row([step.asked, step.answeredFrom, took, formatBytes(step.linkBytes), step.outcome]))
+  const primary = `${step.requests} ×, ${formatBytes(step.linkBytes)}`
+  print(row([step.asked, step.answeredFrom, took, primary, step.outcome]))
 }
 
 function row(cells: readonly string[]): string {
