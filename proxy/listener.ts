@@ -17,7 +17,7 @@ import type { App } from './app.ts'
 import { createClientAddress } from './client-address.ts'
 import type { ClientQuota } from './client-quota.ts'
 import type { Access, Exchange } from './exchange.ts'
-import { answerError } from './on-error.ts'
+import { answerError, isUncoordinated } from './on-error.ts'
 import { parseRoute, type Route } from './routes.ts'
 
 export interface ListenerDeps {
@@ -185,6 +185,11 @@ function logFailure(exchange: HttpExchange, error: unknown): void {
     if (error.kind === 'unavailable' || error.kind === 'faulty') {
       exchange.log.warn({ error, status: error.status }, 'the primary did not answer as it should')
     }
+  } else if (isUncoordinated(error)) {
+    exchange.log.warn(
+      { error },
+      'refused: what the processes of this site share (redis.url) cannot be reached',
+    )
   } else exchange.log.error({ error }, 'a request failed')
 }
 

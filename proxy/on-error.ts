@@ -82,8 +82,7 @@ function toOciError(error: unknown, exchange: Exchange, route: Route | undefined
   if (error instanceof FillLimitError) {
     return new OciError('TOOMANYREQUESTS', { cause: error, headers: { 'retry-after': RETRY_AFTER_SECONDS } })
   }
-  // Both are thrown before anything is sent on.
-  if (error instanceof FreshnessUnavailableError || error instanceof CoordinationUnavailableError) {
+  if (isUncoordinated(error)) {
     return new OciError('UNAVAILABLE', {
       message: uncoordinatedMessage(exchange.request.method),
       cause: error,
@@ -119,6 +118,11 @@ function fromUpstream(error: UpstreamError, exchange: Exchange, route: Route | u
         headers: { 'retry-after': error.retryAfter ?? RETRY_AFTER_SECONDS },
       })
   }
+}
+
+/** Thrown before anything is sent on: what the processes of the site share cannot be reached. */
+export function isUncoordinated(error: unknown): boolean {
+  return error instanceof FreshnessUnavailableError || error instanceof CoordinationUnavailableError
 }
 
 function uncoordinatedMessage(method: string | undefined): string {

@@ -84,7 +84,7 @@ function unreachable(address: ListenAddress, cause: unknown): AdminUnreachable {
   const refused = cause instanceof Error && 'code' in cause && cause.code === 'ECONNREFUSED'
   const message = refused
     ? `nothing listens on ${where}.
-The process that serves does the work: start it (geo-registry serve) with this configuration, or name its
+The process that serves does the work: start it (geo-registry serve, or relay) with this configuration, or name its
 configuration with --config.`
     : `cannot ask ${where}: ${cause instanceof Error ? cause.message : String(cause)}`
   return new AdminUnreachable(message, { cause })
