@@ -11,6 +11,8 @@ import { describeMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { measureOneFetch } from './one-fetch.ts'
 import { measurePush } from './push.ts'
+import { measureRelayEvents } from './relay-events.ts'
+import { measureRelayWatermark } from './relay-watermark.ts'
 import { measureReplicationBeside } from './replication-beside.ts'
 import { measureReplicationCopy } from './replication-copy.ts'
 import { measureReplicationLag } from './replication-lag.ts'
@@ -38,6 +40,8 @@ const BENCHES: Readonly<Record<string, (scene: Scene) => Promise<Row[]>>> = {
   reconcile: measureReplicationReconcile,
   tracked: async () => [...(await measureTrackingScale()), ...(await measureReplicationMemory())],
   beside: measureReplicationBeside,
+  'relay-events': measureRelayEvents,
+  watermark: measureRelayWatermark,
 }
 
 async function main(): Promise<void> {
