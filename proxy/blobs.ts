@@ -4,7 +4,7 @@ import type { Fill } from '../src/fill/fill.ts'
 import { algorithmOf, type Digest, digestOf } from '../src/oci/digest.ts'
 import { OciError } from '../src/oci/errors.ts'
 import { HEADERS, matchesEtag } from '../src/oci/headers.ts'
-import { type AskedRange, parseAskedRanges, resolveRanges } from '../src/oci/ranges.ts'
+import { type AskedRange, isReversed, parseAskedRanges, resolveRanges } from '../src/oci/ranges.ts'
 import type { RepositoryName } from '../src/oci/reference.ts'
 import type { BlobStore, OpenBlob } from '../src/store/blob-store.ts'
 import type { RepositoryIndex } from '../src/store/repository-index.ts'
@@ -88,6 +88,10 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
     try {
       // A fill may be under way on the word given to the project that lives here now; this caller needs its own.
       if (access.onlyPrimary) await upstream.confirmBlob(name, digest, { credential, requestId, signal })
+      // Never sent on: docker-registry 2.8.2 cuts the connection on such a range.
+      if (isReversed(asked)) {
+        throw unsatisfiable(await upstream.confirmBlob(name, digest, { credential, requestId, signal }))
+      }
       const found = await fill.follow(name, digest, {
         credential,
         expiresAtMs: access.expiresAtMs,
@@ -133,7 +137,7 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
     const asked = sizeBytes === 0 ? undefined : askedRanges(exchange, digest)
     const wanted = resolveRanges(asked, sizeBytes)
     if (wanted.kind === 'unsatisfiable') {
-      throw new OciError('RANGE_INVALID', { headers: { 'content-range': `bytes */${sizeBytes}` } })
+      throw unsatisfiable(sizeBytes)
     }
     const parts = multipartOf(wanted, sizeBytes)
     writeHead(exchange, parts.status, { ...headers, ...parts.headers })
@@ -156,6 +160,10 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
     if (await fromStore(exchange, route)) return
     await fromPrimary(exchange, route)
   }
+}
+
+function unsatisfiable(sizeBytes: number): OciError {
+  return new OciError('RANGE_INVALID', { headers: { 'content-range': `bytes */${sizeBytes}` } })
 }
 
 /** Nothing of an empty body is ever read, so no reader would notice that it is not what was asked for (law 1). */

@@ -83,7 +83,7 @@ interface Session {
 
 const PREFIX = 'capture-'
 
-/** Removes what a crash left in the folder. */
+/** Removes what a crash left in the folder; where it is shared, once nobody can be writing it any more. */
 export async function createCaptures(deps: CapturesDeps, options: CapturesOptions): Promise<Captures> {
   const { blobs, metrics, log } = deps
   const { folder, maxSessions = 256, idleMs = 3_600_000, patienceMs = 1000, isShared = false } = options
@@ -92,11 +92,23 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
   const gate = { syncing: false }
 
   await mkdir(folder, { recursive: true })
-  for (const name of await readdir(folder)) {
-    const path = join(folder, name)
-    // A capture that another process has forgotten for being idle is nobody's.
-    if (!name.startsWith(PREFIX) || (isShared && !(await isIdle(path, idleMs)))) continue
-    await rm(path, { force: true })
+  await sweep()
+  // What another process leaves when it is killed is not idle yet when that starts again.
+  const sweeping = isShared
+    ? setInterval(() => void track(sweep()).catch(notRemoved), idleMs).unref()
+    : undefined
+
+  async function sweep(): Promise<void> {
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name)
+      // A capture that another process has forgotten for being idle is nobody's.
+      if (!name.startsWith(PREFIX) || (isShared && !(await isIdle(path, idleMs)))) continue
+      await rm(path, { force: true })
+    }
+  }
+
+  function notRemoved(error: unknown): void {
+    log.warn({ error }, 'capture not removed')
   }
 
   function track<T>(promise: Promise<T>): Promise<T> {
@@ -153,7 +165,7 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
   }
 
   function discard(session: Session): void {
-    track(session.file.discard()).catch((error: unknown) => log.warn({ error }, 'capture not removed'))
+    track(session.file.discard()).catch(notRemoved)
   }
 
   function part(key: string, startByte: number | undefined): CapturePart | undefined {
@@ -260,6 +272,7 @@ export async function createCaptures(deps: CapturesDeps, options: CapturesOption
       if (session && !session.busy) settle(session, acknowledgedLength(range, session.length))
     },
     async close() {
+      clearInterval(sweeping)
       for (const session of [...sessions.values()]) drop(session, 'this site is stopping')
       await Promise.allSettled(ending)
     },

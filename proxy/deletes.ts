@@ -1,4 +1,7 @@
 /** Deletes of tags, manifests and blobs. What the primary removed is out of sight here before the client hears of it. */
+import type { Digest } from '../src/oci/digest.ts'
+import type { RepositoryName } from '../src/oci/reference.ts'
+import type { LinkKind } from '../src/store/repository-index.ts'
 import type { ForwardAnswer, Upstream } from '../src/upstream/upstream.ts'
 import type { Exchange } from './exchange.ts'
 import { passThrough } from './forwarding.ts'
@@ -30,7 +33,8 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
   async function forwardDelete(
     exchange: Exchange,
     route: ManifestRoute | BlobRoute,
-    hide: () => Promise<void>,
+    hide: Remember,
+    doubt: Remember,
   ): Promise<void> {
     const { name } = route
     // A delete by digest takes every tag of the digest with it, so it concerns the whole repository.
@@ -41,33 +45,48 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
     const { answer } = await duringWrite(freshness, name, tags, () =>
       deps.send(exchange, { target: { url, foreign: false }, scope: `repository:${name}:delete` }),
     )
-    if (isSuccess(answer)) await hideOrLog(exchange, hide)
+    if (isSuccess(answer)) await orLog(exchange, hide, 'deleted at the primary, but not hidden here')
+    // No proof that it is absent (law 5), but whoever reads it next is to have the primary's word: registries delete the
+    // parts of an index with it, and somebody else may have deleted it there.
+    if (answer.status === 404)
+      await orLog(exchange, doubt, 'not at the primary, but not asked about again here')
     await passThrough(exchange, answer, { idleMs: options.idleMs })
   }
 
   /**
-   * The primary has deleted it whatever happens here, and the client is told so; a tag is unconfirmed already, a digest
-   * within its recheck.
+   * The primary's answer stands whatever happens here, and the client is told it; a tag is unconfirmed already, a digest
+   * is asked about again within its recheck.
    */
-  async function hideOrLog(exchange: Exchange, hide: () => Promise<void>): Promise<void> {
+  async function orLog(exchange: Exchange, remember: Remember, otherwise: string): Promise<void> {
     try {
-      await hide()
+      await remember()
     } catch (error) {
-      exchange.log.error({ error, path: exchange.path }, 'deleted at the primary, but not hidden here')
+      exchange.log.error({ error, path: exchange.path }, otherwise)
     }
   }
 
   return {
-    deleteManifest: (exchange, route) =>
-      forwardDelete(exchange, route, () =>
-        route.reference.kind === 'tag'
-          ? index.hideTag(route.name, route.reference.tag)
-          : index.hideLink(route.name, 'manifest', route.reference.digest),
-      ),
+    deleteManifest(exchange, route) {
+      const { name, reference } = route
+      return reference.kind === 'tag'
+        ? forwardDelete(
+            exchange,
+            route,
+            () => index.hideTag(name, reference.tag),
+            async () => {}, // The write has unconfirmed the tag already.
+          )
+        : forwardDelete(exchange, route, ...onLink(name, 'manifest', reference.digest))
+    },
     deleteBlob: (exchange, route) =>
-      forwardDelete(exchange, route, () => index.hideLink(route.name, 'layer', route.digest)),
+      forwardDelete(exchange, route, ...onLink(route.name, 'layer', route.digest)),
+  }
+
+  function onLink(name: RepositoryName, kind: LinkKind, digest: Digest): [hide: Remember, doubt: Remember] {
+    return [() => index.hideLink(name, kind, digest), () => index.expireLink(name, kind, digest)]
   }
 }
+
+type Remember = () => Promise<void>
 
 /** 202 by the specification; some registries say 200 or 204. */
 function isSuccess(answer: ForwardAnswer): boolean {

@@ -52,8 +52,14 @@ const REFUSALS = {
   failed: 500,
 } as const
 export type Refusal = keyof typeof REFUSALS
+/** Refused without a look at the secret, or for it: anybody can cause these. */
+const BEFORE_THE_SECRET: ReadonlySet<Refusal> = new Set(['path', 'method', 'unauthorized'])
 
-const BODY_LIMIT_BYTES = 1024 * 1024
+/**
+ * More than any event: one that is refused holds up all behind it, with Distribution for ever, and clients make them long.
+ * A User-Agent may have 1 MiB, of which Go's JSON makes up to six; references of a manifest of 4 MiB may be listed.
+ */
+const BODY_LIMIT_BYTES = 16 * 1024 * 1024
 /** Distribution 3 says v2, GitLab's registry and Distribution 2 v1, hand-made senders neither. */
 const MEDIA_TYPES = [
   'application/vnd.docker.distribution.events.v1+json',
@@ -84,7 +90,10 @@ export async function startEventsListener(
   return await listen(server, { host: options.host, port: options.port, onError })
 }
 
-function createApp({ accept, log, metrics, onRefused }: EventsListenerDeps, options: EventsListenerOptions): Hono<Env> {
+function createApp(
+  { accept, log, metrics, onRefused }: EventsListenerDeps,
+  options: EventsListenerOptions,
+): Hono<Env> {
   const { secret, requestsPerSecond = 500, burst = 2000 } = options
   const mayTake = createAllowance(requestsPerSecond, burst)
   const app = new Hono<Env>()
@@ -92,7 +101,7 @@ function createApp({ accept, log, metrics, onRefused }: EventsListenerDeps, opti
   function refuse(context: Context<Env>, result: Refusal, reason: string, error?: unknown): Response {
     const status = REFUSALS[result]
     metrics.notifications.inc({ result })
-    if (result !== 'unauthorized' && result !== 'path') onRefused?.(result)
+    if (!BEFORE_THE_SECRET.has(result)) onRefused?.(result)
     const client = context.env.incoming.socket.remoteAddress
     log.warn({ status, result, client, error }, `notification refused: ${reason}`)
     return context.json({ error: reason }, status, {

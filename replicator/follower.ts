@@ -66,7 +66,7 @@ export interface FollowerStatus {
   readonly behind: number | undefined
   /** Since the epoch of this site began; undefined: none since the process started, or since the trouble it is in. */
   readonly epochAgeMs: number | undefined
-  /** What the relay says of its watermark. */
+  /** What the relay says of its watermark; undefined also while it does not answer. */
   readonly note: string | undefined
   /** What was missed last, since the process started, for which everything was compared. */
   readonly lastGap: string | undefined
@@ -220,7 +220,9 @@ export function createFollower(deps: FollowerDeps, options: FollowerOptions = {}
     behind = Math.max(0, page.last - page.through)
     const isSettled = at.isSettled || reading.isSettled
     const next = { position, isSettled, seen: page.watermark ?? at.seen }
-    return { ...next, epoch: await advance(at.epoch, answer, isSettled) }
+    // A repository under a renamed path may be asked for just now and not be held yet: no event names it, an epoch does.
+    const isRenamed = reading.notices.some(({ action }) => action === 'rename')
+    return { ...next, epoch: await advance(isRenamed ? undefined : at.epoch, answer, isSettled) }
   }
 
   /** Everything up to the watermark's `through` was heard. The epoch it was told in; without `isSettled` it is not told. */
@@ -273,7 +275,7 @@ export function createFollower(deps: FollowerDeps, options: FollowerOptions = {}
       cursor: saved?.number,
       behind,
       epochAgeMs: epoch && now() - epoch.beganAtMs,
-      note,
+      note: connected ? note : undefined,
       lastGap,
       lastError,
     }),

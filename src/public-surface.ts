@@ -205,7 +205,8 @@ async function createAuthorizer(
 function sealingSecret({ secret }: HttpConfig, log: Logger): () => string {
   if (secret) return () => secret.reveal()
   log.warn(
-    'http.secret is not set: uploads to a primary with foreign upload locations do not survive a restart',
+    'http.secret is not set: uploads to a primary with foreign upload locations survive no restart, and no change to ' +
+      'another process of this site (set the same one for all of them)',
   )
   const made = randomBytes(32).toString('base64')
   return () => made

@@ -162,6 +162,21 @@ describe('geo-registry relay', () => {
     ])
   })
 
+  it('goes on hearing of pushes after a client whose name is as long as a registry takes', async () => {
+    const { registry, relay } = await registryWithRelay({ isNamed: false })
+    await push(registry, 'v1')
+    await using api = createRegistryApi(registry.url)
+    // Go writes each of them in six letters.
+    const headers = {
+      'user-agent': '<'.repeat(1_000_000),
+      accept: 'application/vnd.oci.image.manifest.v1+json',
+    }
+    expect((await api.request('HEAD', '/v2/team/app/manifests/v1', { headers })).status).toBe(200)
+    await push(registry, 'v2')
+
+    await until(async () => (await everything(relay)).records.length === 2, { what: 'both pushes' })
+  })
+
   it('only keeps the log where no instances are named, and says so without being unhealthy', async () => {
     const { relay } = await registryWithRelay({ isNamed: false })
     const { note, watermark } = await everything(relay)

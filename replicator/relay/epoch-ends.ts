@@ -105,9 +105,17 @@ export interface EpochEnd {
   readonly detail?: string | undefined
 }
 
+/** So much of each name and detail is shown: a site takes no note of over 2000 characters. */
+const SHOWN_CHARACTERS = 600
+
 /** One sentence: what happened; what to do. */
 export function endSentence({ reason, instance, detail }: EpochEnd): string {
   const words: EndWords = EPOCH_ENDS[reason]
-  const text = `${words.happened(instance ?? 'an instance', detail ?? 'no more is known')}; ${words.remedy}.`
+  const what = words.happened(shortened(instance) ?? 'an instance', shortened(detail) ?? 'no more is known')
+  const text = `${what}; ${words.remedy}.`
   return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+function shortened(text: string | undefined): string | undefined {
+  return text && text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text
 }

@@ -31,11 +31,14 @@
 import { randomUUID } from 'node:crypto'
 import type { Arrival } from '../notification.ts'
 import { createCanaryChains } from './canary-chains.ts'
-import { type EpochEnd, endSentence, NO_ENDS } from './epoch-ends.ts'
+import { type EpochEnd, type EpochEndReason, endSentence, NO_ENDS } from './epoch-ends.ts'
 import type { EndState, EpochsState, EpochWatermark } from './epoch-state.ts'
 
 /** A write whose event was lost reaches its tag this long after its event at the latest. */
 export const SETTLES_MS = 5_000
+
+/** What is refused since it cannot be written is sent again, and canaries wait behind it. */
+const FOLLOWS_A_LOG_FAULT: ReadonlySet<EpochEndReason> = new Set(['receiver-failed', 'canary-missing'])
 
 export interface Epochs {
   /**
@@ -84,6 +87,8 @@ export function createEpochs(options: EpochsOptions): Epochs {
   const ends = { ...NO_ENDS, 'relay-started': 1 }
   let lastEnd: TimedEnd = { reason: 'relay-started', atMs: now() }
   let setback: TimedEnd | undefined
+  /** While nothing could be written to the log since: what else breaks may only follow from it. */
+  let logFault: EpochEnd | undefined
   let epoch: { readonly id: string; readonly beganAtMs: number } | undefined
   let mark: EpochWatermark | undefined
   let through = 0
@@ -99,9 +104,9 @@ export function createEpochs(options: EpochsOptions): Epochs {
   function broken(cause: EpochEnd | undefined): void {
     if (!cause) return
     const former = { epoch, note: note() }
-    const end = { ...cause, atMs: now() }
+    const end = { ...(FOLLOWS_A_LOG_FAULT.has(cause.reason) && logFault ? logFault : cause), atMs: now() }
     if (epoch) {
-      ends[cause.reason] += 1
+      ends[end.reason] += 1
       lastEnd = end
     }
     setback = epoch ? undefined : end
@@ -117,6 +122,7 @@ export function createEpochs(options: EpochsOptions): Epochs {
     if (!epoch) {
       epoch = { id: randomUUID(), beganAtMs: atMs }
       setback = undefined
+      logFault = undefined
     }
     const sentAtMs = Math.min(askedAtMs ?? Number.POSITIVE_INFINITY, ...latest)
     if (mark && sentAtMs <= mark.sentAtMs) return
@@ -160,12 +166,16 @@ export function createEpochs(options: EpochsOptions): Epochs {
     heard(arrivals, logThrough) {
       const atMs = now()
       broken(chains.expire(atMs))
+      if (logThrough > through) logFault = undefined
       through = Math.max(through, logThrough)
       for (const arrival of arrivals) broken(chains.take(arrival))
       proceed(atMs)
     },
     receiverFailed: (why) => broken({ reason: 'receiver-failed', detail: why }),
-    logFailed: (error) => broken({ reason: 'log-failed', detail: textOf(error) }),
+    logFailed(error) {
+      logFault = { reason: 'log-failed', detail: textOf(error) }
+      broken(logFault)
+    },
     tick() {
       const atMs = now()
       broken(chains.expire(atMs))

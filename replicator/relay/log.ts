@@ -192,12 +192,13 @@ export async function openRelayLog(
   async function keepUp(): Promise<void> {
     try {
       const nowMs = logNow()
-      await saveClock(folder, { log: id, atMs: nowMs, last })
       const settled = settling.through(nowMs)
       await files.retain(
         ({ last, lastAtMs }, totalBytes) =>
           last <= settled && (nowMs - lastAtMs > retentionAgeMs || totalBytes > retentionBytes),
       )
+      // After there is room for it.
+      await saveClock(folder, { log: id, atMs: nowMs, last })
       isTouchFailing = false
     } catch (error) {
       if (!isTouchFailing)

@@ -10,6 +10,7 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
+import type { Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { type HttpListener, listen } from '../../src/http-listener.ts'
@@ -77,6 +78,8 @@ const SERVER_OPTIONS = {
   noDelay: true,
 }
 const GZIP_FROM_BYTES = 1024
+/** Requests that a connection may send, in all its life, before the one before is answered: Node keeps them in memory. */
+const MAX_SENT_AHEAD = 128
 const compress = promisify(gzip)
 
 /** Resolves once it listens; rejects when it cannot (the address is taken, or is none of this machine). */
@@ -176,10 +179,17 @@ export async function startSitesListener(
       else refuse(response, 500, "internal error: see the relay's log")
     })
   }
+  const sentAhead = new WeakMap<Socket, number>()
+  const mayWait = (socket: Socket): boolean => {
+    const count = (sentAhead.get(socket) ?? 0) + 1
+    sentAhead.set(socket, count)
+    return count <= MAX_SENT_AHEAD
+  }
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     // One that was sent ahead waits for its turn, until the one before it is counted no more.
     if (response.socket) begin(request, response)
-    else response.once('socket', () => setImmediate(begin, request, response))
+    else if (mayWait(request.socket)) response.once('socket', () => setImmediate(begin, request, response))
+    else request.socket.destroy()
   }
   const server: Server | TlsServer = options.tls
     ? createTlsServer({ ...SERVER_OPTIONS, ...options.tls }, onRequest)

@@ -82,7 +82,7 @@ function pullsMatter({ relay }: Config): boolean {
   return relay?.canary.kind === 'pull'
 }
 
-function distribution({ name, url, secret, ignore, why }: Facts): string {
+function distribution({ name, url, secret, queueSize, ignore, why }: Facts): string {
   const endpoint = {
     name,
     url,
@@ -90,11 +90,13 @@ function distribution({ name, url, secret, ignore, why }: Facts): string {
     timeout: TIMEOUT,
     threshold: THRESHOLD,
     backoff: BACKOFF,
+    queuesizelimit: queueSize,
     ignore,
   }
   return `# Of the configuration of every process of the primary's registry (Distribution, or GitLab's built from source).
 # It is one of the list: keep the other endpoints, such as geo_event, as they are.
 # ${why}
+# ${QUEUE_NOTE} Distribution's queue has no limit, and it passes over the line.
 ${stringify({ notifications: { endpoints: [endpoint] } })}`
 }
 

@@ -69,7 +69,10 @@ export interface Freshness {
   observeAll(name: RepositoryName, tags: readonly Tag[]): Promise<ReadonlyMap<Tag, Observation>>
   /** Whether an answer to a request that began with `observation` may still write the tag. Never rejects. */
   stands(observation: Observation): Promise<boolean>
-  /** Records the primary's answer. False, and nothing recorded, when a write came between. Never rejects. */
+  /**
+   * Records the primary's answer. False, and nothing recorded, when a write came between; while one is on its way the
+   * answer stands and confirms nothing, for its end may never be told here. Never rejects.
+   */
   confirm(observation: Observation, digest: Digest): Promise<boolean>
   /**
    * Events were heard of: renews the generations of the tags they name, or of the repository where one names none. None

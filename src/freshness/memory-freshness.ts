@@ -48,6 +48,8 @@ interface Confirmation {
   /** When the question was asked: what the primary said holds from then on, not from when we heard it. */
   readonly startedAtMs: number
   readonly order: number
+  /** A write of the tag was on its way: what its end makes of the answer is not known yet. */
+  readonly isBesideWrite: boolean
 }
 
 /** A write under way, with the tags that another write touched meanwhile. */
@@ -149,6 +151,7 @@ export function createMemoryFreshness(options: MemoryFreshnessOptions = {}): Fre
       digest,
       startedAtMs,
       order,
+      isBesideWrite: [...(active.get(name) ?? [])].some((write) => concerns(write, tag)),
     }
     return true
   }
@@ -196,7 +199,7 @@ export function createMemoryFreshness(options: MemoryFreshnessOptions = {}): Fre
     async confirmed(name, tag) {
       if (confirmsNothing) return undefined
       const found = confirmation(name, tag)
-      if (!found) return undefined
+      if (!found || found.isBesideWrite) return undefined
       return now() - found.startedAtMs < trustMs || isCovered(name, found) ? found.digest : undefined
     },
     observe: async (name, tag) => observe(name, tag, asked()),
@@ -236,7 +239,11 @@ function overlap(one: ActiveWrite, other: ActiveWrite): void {
     [other, one],
   ] as const) {
     for (const tag of write.tags) {
-      if (against.tags.length === 0 || against.tags.includes(tag)) write.overlapped.add(tag)
+      if (concerns(against, tag)) write.overlapped.add(tag)
     }
   }
+}
+
+function concerns({ tags }: PendingWrite, tag: Tag): boolean {
+  return tags.length === 0 || tags.includes(tag)
 }

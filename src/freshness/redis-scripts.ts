@@ -5,7 +5,7 @@
  * announcements of an epoch only go together with the epoch.
  *
  *     repository:<name>      generation, heard (renewed by each event), asked (counts the questions)
- *     tag:<name>:<tag>       generation, answer: "repositoryGeneration heard epoch|- order digest", the latest
+ *     tag:<name>:<tag>       generation, answer: "repositoryGeneration heard epoch|-|! order digest", the latest
  *     writes:<name>          write -> what it touches, who sends it, the tags that another write touched meanwhile
  *     epoch                  the epoch under way
  *     epoch:<id>             holder (the process that hears); said:<key> -> "number said", what is not settled
@@ -24,6 +24,9 @@ const KEPT_S = 2 * 24 * 60 * 60
 
 /** How a script says that what it knew is gone: whoever called it has to greet Redis anew. */
 export const STATE_IS_GONE = 'STATEGONE'
+
+/** In place of an epoch. */
+const BESIDE_WRITE = '!'
 
 const COMMON = `
 local root = KEYS[1]
@@ -191,10 +194,19 @@ export const STANDS = common(`${GENERATIONS_STAND}
 return latest and latest.order > order and 0 or 1
 `)
 
-/** ARGV: as `STANDS`, then heard, epoch or -, digest. Answers 2: recorded; 1: a later answer says the same; 0: no. */
+/**
+ * ARGV: as `STANDS`, then heard, epoch or -, digest. Answers 2: recorded; 1: a later answer says the same; 0: no. What is
+ * recorded beside a write confirms nothing: who writes may never be able to say here that it has written.
+ */
 export const CONFIRM = common(`${GENERATIONS_STAND}
 local heard, epoch, digest = ARGV[6], ARGV[7], ARGV[8]
 if latest and latest.order > order then return latest.digest == digest and 1 or 0 end
+for _, text in ipairs(redis.call('HVALS', base .. 'writes:' .. name)) do
+  local write = cjson.decode(text)
+  local touches = #write.tags == 0
+  for _, other in ipairs(write.tags) do touches = touches or other == tag end
+  if touches and redis.call('HEXISTS', BEATS, write.process) == 1 then epoch = '${BESIDE_WRITE}' end
+end
 redis.call('HSET', key, 'answer', table.concat({ generation, heard, epoch, ARGV[5], digest }, ' '))
 return 2
 `)
@@ -215,7 +227,7 @@ local name, tag = ARGV[1], ARGV[2]
 local state = redis.call('HMGET', base .. 'repository:' .. name, 'generation', 'heard')
 local key = tagKey(name, tag)
 local latest = state[1] and answerOf(key, state[1])
-if not latest then return {} end
+if not latest or latest.epoch == '${BESIDE_WRITE}' then return {} end
 local answer = { latest.digest, state[1], redis.call('HGET', key, 'generation'), latest.order }
 local epoch = epochUnderWay()
 if epoch and latest.epoch == epoch and latest.heard == state[2] then

@@ -9,8 +9,8 @@ export interface ByteRange {
 }
 
 /**
- * `whole`: no range, or one that cannot be read and must be ignored (RFC 9110, 14.2). `unsatisfiable`: 416.
- * Ranges come back clamped to the size, in the order they were asked for.
+ * `whole`: no range, or one that cannot be read and is ignored (RFC 9110, 14.2). `unsatisfiable`: 416. Ranges come back
+ * clamped to the size, in the order they were asked for.
  */
 export type RangeRequest =
   | { readonly kind: 'whole' }
@@ -38,17 +38,22 @@ export function parseAskedRanges(header: string | undefined): AskedRange[] | und
     if (!match) return undefined
     const [, first, last, suffix] = match
     if (suffix !== undefined) asked.push({ start: undefined, end: Number(suffix) })
-    else {
-      const range = { start: Number(first), end: last === '' ? undefined : Number(last) }
-      if (range.end !== undefined && range.end < range.start) return undefined
-      asked.push(range)
-    }
+    else asked.push({ start: Number(first), end: last === '' ? undefined : Number(last) })
   }
   return asked
 }
 
+/**
+ * Whether one of them ends before it begins. RFC 9110 (14.2) lets a server ignore or reject such a header; registries
+ * reject it with 416, and conformance suites count the whole blob as a missing feature.
+ */
+export function isReversed(asked: readonly AskedRange[] | undefined): boolean {
+  return asked?.some(({ start, end }) => start !== undefined && end !== undefined && end < start) ?? false
+}
+
 export function resolveRanges(asked: readonly AskedRange[] | undefined, sizeBytes: number): RangeRequest {
   if (!asked) return { kind: 'whole' }
+  if (isReversed(asked)) return { kind: 'unsatisfiable' }
   const ranges: ByteRange[] = []
   for (const { start, end } of asked) {
     if (start === undefined) {

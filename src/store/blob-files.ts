@@ -10,7 +10,7 @@ export async function openFileOf(path: string): Promise<OpenFile | undefined> {
   if (!file) return undefined
   try {
     const stats = await file.stat()
-    if (stats.isFile()) return { file, sizeBytes: stats.size }
+    if (stats.isFile()) return { file, sizeBytes: stats.size, inode: stats.ino }
   } catch (error) {
     await file.close()
     throw error
@@ -23,6 +23,11 @@ export async function openFileOf(path: string): Promise<OpenFile | undefined> {
 export async function sizeOf(path: string): Promise<number | undefined> {
   const stats = await stat(path).catch(ignoring('ENOENT', 'ENOTDIR'))
   return stats?.isFile() ? stats.size : undefined
+}
+
+/** Whether it is this file that lies there now. */
+export async function liesAt(path: string, { inode }: Pick<OpenFile, 'inode'>): Promise<boolean> {
+  return (await stat(path).catch(ignoring('ENOENT', 'ENOTDIR')))?.ino === inode
 }
 
 /** Makes a file as young as can be; false when there is none. A file that is another user's stays as old as it is. */

@@ -10,6 +10,8 @@ import type { Digest } from '../oci/digest.ts'
 export interface OpenFile {
   readonly file: FileHandle
   readonly sizeBytes: number
+  /** The number of its inode, which no other file of its filesystem has while it is open. */
+  readonly inode?: number | undefined
 }
 
 /** Held open by the cache, by readers, or by both; closed when by neither. */

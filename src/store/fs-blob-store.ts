@@ -11,7 +11,7 @@ import { LRUCache } from 'lru-cache'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { algorithmOf, type Digest, digestOf, hexOf } from '../oci/digest.ts'
-import { openFileOf, removeFile, removeUnlessYoung, sizeOf, touch } from './blob-files.ts'
+import { liesAt, openFileOf, removeFile, removeUnlessYoung, sizeOf, touch } from './blob-files.ts'
 import { type BlobStore, type OpenBlob, StoreError } from './blob-store.ts'
 import { createDescriptorCache } from './descriptor-cache.ts'
 import { type DurableFiles, ignoring, syncFile } from './durable-files.ts'
@@ -126,10 +126,26 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
     descriptors.forget(digest)
   }
 
+  /** Another process may have removed or replaced what is open here, and what it says of that may never arrive. */
+  async function acquire(digest: Digest): ReturnType<typeof descriptors.acquire> {
+    const descriptor = await descriptors.acquire(digest)
+    if (!shared || !descriptor) return descriptor
+    try {
+      const isCurrent = () => liesAt(paths.blob(digest), descriptor)
+      if (await guard(`looking for blob ${digest}`, isCurrent)) return descriptor
+    } catch (error) {
+      descriptors.release(descriptor)
+      throw error
+    }
+    forget(digest)
+    descriptors.release(descriptor)
+    return await descriptors.acquire(digest)
+  }
+
   async function open(digest: Digest): Promise<OpenBlob | undefined> {
     const unpin = pin(digest)
     try {
-      const descriptor = await descriptors.acquire(digest)
+      const descriptor = await acquire(digest)
       if (!descriptor) {
         unpin()
         return undefined
@@ -215,7 +231,7 @@ export function createFsBlobStore(deps: FsBlobStoreDeps, options: FsBlobStoreOpt
 
   return {
     stat: async (digest) => {
-      const known = descriptors.sizeOf(digest)
+      const known = shared ? undefined : descriptors.sizeOf(digest)
       if (known !== undefined) return known
       return pinned(digest, () => guard(`looking for blob ${digest}`, () => sizeOf(paths.blob(digest))))
     },

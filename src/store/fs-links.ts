@@ -2,6 +2,7 @@
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
 import { StoreError } from './blob-store.ts'
+import { forEachBounded } from './bounded.ts'
 import { begun, mayStay } from './coordination.ts'
 import { EXPIRED_AT_MS, type Expiries } from './expiries.ts'
 import type { FsBlobStore } from './fs-blob-store.ts'
@@ -12,6 +13,9 @@ import { type Entry, LAYERS, linkEntry, MANIFESTS, tagEntry } from './paths.ts'
 import { createReadThrough } from './read-through.ts'
 import { isOf, linkKey, tagKey } from './removal-keys.ts'
 import type { Link, LinkKind, Mark, RepositoryIndex } from './repository-index.ts'
+import { linksIn } from './walk.ts'
+
+const LINKS_AT_ONCE = 16
 
 export interface FsLinks
   extends Pick<RepositoryIndex, 'link' | 'putLink' | 'hideLink' | 'expireLink' | 'expireRepository'> {
@@ -119,9 +123,22 @@ export function createFsLinks(deps: FsLinksDeps, maxRemembered: number): FsLinks
     const removal = begun(coordination.bury([name]))
     const forget = () => forgetAll(name)
     await change(name, 'expiring every link', forget, async () => {
-      await expiries.write(name, (await removal).atMs)
+      const { atMs } = await removal
+      // Another process may have confirmed by a clock that is ahead of this one.
+      await expiries.write(name, coordination.shared ? Math.max(atMs, await newestMs(name)) : atMs)
       forget()
     })
+  }
+
+  /** When the latest word for a link was given; 0 for none. */
+  async function newestMs(name: RepositoryName): Promise<number> {
+    let newest = 0
+    for (const kind of ['layer', 'manifest'] as const) {
+      await forEachBounded(await linksIn(paths.repository(name), kind), LINKS_AT_ONCE, async (digest) => {
+        newest = Math.max(newest, (await load(name, linkEntry(kind, digest)))?.confirmedAtMs ?? 0)
+      })
+    }
+    return newest
   }
 
   return {

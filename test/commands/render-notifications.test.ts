@@ -70,6 +70,7 @@ describe('config render notifications', () => {
             timeout: '2s',
             threshold: 5,
             backoff: '1s',
+            queuesizelimit: 500,
             ignore: { mediatypes: ['application/octet-stream'] },
           },
         ],

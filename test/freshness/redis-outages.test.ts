@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { FreshnessUnavailableError } from '../../src/freshness/freshness.ts'
 import { confirmNow, NAME, NEW, OLD, OTHER_TAG, TAG, tagNamed } from '../contracts/freshness-world.ts'
+import { startLink } from '../support/link.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/wait.ts'
 import { createRedisSite, type RedisSite, type SiteProcess, watermarkFor } from './redis-site.ts'
@@ -284,3 +285,26 @@ async function deleteKeys(pattern: string): Promise<void> {
   const keys = (await redis.command('KEYS', pattern)).split('\n')
   expect(Number(await redis.command('DEL', ...keys))).toBeGreaterThan(0)
 }
+
+it('what was asked while another process wrote is not confirmed when that process loses Redis before it can say that it has written', async () => {
+  const line = owned.use(await startLink({ target: redis.url }))
+  const writer = site.open({ ...OPTIONS, url: `redis://${line.host}` })
+  const reader = site.open(OPTIONS)
+  const write = await writer.beginWrite(NAME, [TAG])
+  const asked = await reader.observe(NAME, TAG)
+  expect(await reader.confirm(asked, OLD)).toBe(true)
+
+  line.refuse()
+  line.cut()
+  expect((await writer.endWrite(write)).size).toBe(0)
+  expect(await reader.confirmed(NAME, TAG)).toBe(undefined)
+
+  await line.accept()
+  await until(
+    async () => {
+      await reader.confirm(await reader.observe(NAME, TAG), NEW)
+      return (await reader.confirmed(NAME, TAG)) === NEW
+    },
+    { what: 'the tag to be confirmed again' },
+  )
+})

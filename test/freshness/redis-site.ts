@@ -9,7 +9,10 @@ export type SiteProcess = ReturnType<typeof createRedisFreshness>
 
 export interface RedisSite extends AsyncDisposable {
   /** `clockMs`: what its clock shows more than that of the site. */
-  open(options?: Omit<RedisFreshnessOptions, 'url' | 'site' | 'now'>, clockMs?: number): SiteProcess
+  open(
+    options?: Omit<RedisFreshnessOptions, 'url' | 'site' | 'now'> & { readonly url?: string },
+    clockMs?: number,
+  ): SiteProcess
   /** Moves every clock. */
   pass(ms: number): void
   /** The site's clock, which a process opened without `clockMs` has. */
@@ -30,7 +33,7 @@ export function createRedisSite(redis: Pick<RedisServer, 'url'>): RedisSite {
       return owned.use(
         createRedisFreshness(
           { log },
-          { beatEveryMs: 10, askMs: 2000, ...options, url: redis.url, site, now },
+          { beatEveryMs: 10, askMs: 2000, url: redis.url, ...options, site, now },
         ),
       )
     },

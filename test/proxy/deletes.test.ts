@@ -33,7 +33,8 @@ beforeEach(async () => {
   const { index } = site.store
   await putManifest(site.store, NAME, MANIFEST, TAG)
   await index.putTag(NAME, OTHER, DIGEST, index.mark())
-  for (const tag of [TAG, OTHER]) await site.freshness.confirm(await site.freshness.observe(NAME, tag), DIGEST)
+  for (const tag of [TAG, OTHER])
+    await site.freshness.confirm(await site.freshness.observe(NAME, tag), DIGEST)
 })
 afterEach(async () => {
   await site[Symbol.asyncDispose]()
@@ -99,6 +100,21 @@ describe('a delete through the site', () => {
       expect(await held()).toEqual([DIGEST, DIGEST])
     },
   )
+
+  it('of a digest that the primary does not know has its next reader ask the primary', async () => {
+    const { index } = site.store
+    const blob = await putBlob(site.store, 'a layer')
+    await index.putLink(NAME, 'layer', blob, index.mark())
+    expect((await index.link(NAME, 'manifest', DIGEST))?.confirmedAtMs).toBeGreaterThan(0)
+    expect((await index.link(NAME, 'layer', blob))?.confirmedAtMs).toBeGreaterThan(0)
+    status = 404
+
+    await site.api.deleteManifest(NAME, DIGEST)
+    await site.api.deleteBlob(NAME, blob)
+
+    expect((await index.link(NAME, 'manifest', DIGEST))?.confirmedAtMs).toBe(1) // Past any recheck, still served in an outage.
+    expect((await index.link(NAME, 'layer', blob))?.confirmedAtMs).toBe(1)
+  })
 
   it('whose answer is lost hides nothing, and every tag it could concern is asked about again', async () => {
     status = 0

@@ -7,6 +7,7 @@ import { createLogger } from '../../src/log.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { openStore } from '../../src/store/store.ts'
 import { tempFolder } from '../support/temp.ts'
+import { until } from '../support/wait.ts'
 
 it('leaves another process the pushes it is keeping, and removes what a killed one left long ago', async () => {
   await using folder = await tempFolder('captures')
@@ -26,5 +27,21 @@ it('leaves another process the pushes it is keeping, and removes what a killed o
 
   await beside.close()
   await alone.close()
+  await store.close()
+})
+
+it('what a process was keeping when it was killed goes once it is idle, though no process starts after that', async () => {
+  await using folder = await tempFolder('captures')
+  const deps = { log: createLogger({ level: 'silent' }), metrics: createMetrics() }
+  const store = await openStore(join(folder.path, 'root'), {}, deps)
+  const spools = store.paths.spools
+  await writeFile(join(spools, 'capture-left-behind'), 'bytes')
+
+  const options = { folder: spools, isShared: true, idleMs: 300 }
+  const beside = await createCaptures({ ...deps, blobs: store.blobs }, options)
+  expect(await readdir(spools)).toEqual(['capture-left-behind'])
+  await until(async () => (await readdir(spools)).length === 0, { what: 'it to be removed' })
+
+  await beside.close()
   await store.close()
 })

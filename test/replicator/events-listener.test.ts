@@ -1,7 +1,11 @@
 import { once } from 'node:events'
 import { Agent, type Dispatcher, request } from 'undici'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type EventsListenerOptions, startEventsListener } from '../../replicator/events-listener.ts'
+import {
+  type EventsListenerOptions,
+  type Refusal,
+  startEventsListener,
+} from '../../replicator/events-listener.ts'
 import type { Notice } from '../../replicator/notification.ts'
 import type { HttpListener } from '../../src/http-listener.ts'
 import { createLogger } from '../../src/log.ts'
@@ -18,6 +22,7 @@ const ENVELOPE = JSON.stringify({
 let accepted: Notice[]
 let accept: (notices: readonly Notice[]) => Promise<void>
 let logged: string[]
+let refused: Refusal[]
 let metrics: Metrics
 let secret: string | undefined
 let open: AsyncDisposableStack
@@ -26,6 +31,7 @@ beforeEach(() => {
   accepted = []
   accept = async (notices) => void accepted.push(...notices)
   logged = []
+  refused = []
   metrics = createMetrics()
   secret = SECRET
   open = new AsyncDisposableStack()
@@ -36,7 +42,12 @@ afterEach(() => open.disposeAsync())
 async function start(options: Partial<EventsListenerOptions> = {}): Promise<HttpListener> {
   const log = createLogger({ destination: { write: (line) => void logged.push(line) } })
   const listener = await startEventsListener(
-    { accept: ({ notices }) => accept(notices), log, metrics },
+    {
+      accept: ({ notices }) => accept(notices),
+      onRefused: (result) => void refused.push(result),
+      log,
+      metrics,
+    },
     { host: '127.0.0.1', port: 0, secret: () => secret, ...options },
   )
   return open.use(listener)
@@ -239,11 +250,28 @@ describe('what is refused', () => {
     expect((await counted('path')) + (await counted('method'))).toBe(1)
   })
 
+  it('makes nobody believe that an event was refused, as long as it comes without the secret', async () => {
+    const listener = await start()
+    const headers = { authorization: 'guessed' }
+    for (const [method, path] of [
+      ['GET', '/notifications'],
+      ['PUT', '/notifications'],
+      ['POST', '/notifications'],
+      ['POST', '/'],
+    ] as const) {
+      await post(listener, { method, path, headers, ...(method === 'GET' && { body: null }) })
+    }
+    expect(refused).toEqual([])
+
+    await post(listener, { body: 'not json' })
+    expect(refused).toEqual(['malformed'])
+  })
+
   it('is a body announced as too large, before any of it is sent', async () => {
     const { address } = await start()
     await using connection = await openRaw(address.port)
 
-    connection.socket.write(head(`content-length: ${10 * 1024 * 1024}`))
+    connection.socket.write(head(`content-length: ${100 * 1024 * 1024}`))
 
     await until(() => connection.isClosed, { what: 'the connection to be closed' })
     expect(connection.statuses()).toEqual([413])
@@ -261,7 +289,7 @@ describe('what is refused', () => {
       if (connection.socket.write(chunk)) sent += 0x10000
       else await Promise.race([once(connection.socket, 'drain'), once(connection.socket, 'data')])
       await new Promise(setImmediate)
-      expect(sent).toBeLessThan(16 * 1024 * 1024)
+      expect(sent).toBeLessThan(32 * 1024 * 1024)
     }
 
     expect(connection.statuses()).toEqual([413])
@@ -273,8 +301,8 @@ describe('what is refused', () => {
     const listener = await start()
     const padded = (length: number) => ENVELOPE.padEnd(length, ' ')
 
-    expect((await post(listener, { body: padded(1024 * 1024) })).status).toBe(204)
-    expect((await post(listener, { body: padded(1024 * 1024 + 1) })).status).toBe(413)
+    expect((await post(listener, { body: padded(16 * 1024 * 1024) })).status).toBe(204)
+    expect((await post(listener, { body: padded(16 * 1024 * 1024 + 1) })).status).toBe(413)
   })
 
   it('is what comes too fast, with 429, and a flood without the secret takes nothing of the allowance', async () => {

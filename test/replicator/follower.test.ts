@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import type { LogPage } from '../../replicator/relay/page.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { type FollowerScene, followerScene } from './follower-scene.ts'
-import { APP, notice, tagNamed } from './inbox-world.ts'
+import { APP, notice, repository, tagNamed } from './inbox-world.ts'
 
 const OLD = digestOf(Buffer.from('old'))
 const NEW = digestOf(Buffer.from('new'))
@@ -99,6 +99,21 @@ describe('a site that follows a relay', () => {
     expect(await confirmed()).toBeUndefined()
     await askPrimary(NEW)
     expect(await confirmed()).toBe(NEW)
+  })
+
+  it('asks again for what was being asked for when a path above it was renamed, though it is not held yet', async () => {
+    await following()
+    const under = repository('team/app/nested')
+    const asked = await scene.freshness.observe(under, LATEST)
+    scene.relay.append(notice('rename', APP, { to: 'team/moved' }))
+    await scene.reply()
+    await scene.freshness.confirm(asked, OLD)
+    scene.relay.advance()
+    await scene.catchUp()
+
+    expect(await scene.freshness.confirmed(under, LATEST)).toBeUndefined()
+    await scene.freshness.confirm(await scene.freshness.observe(under, LATEST), NEW)
+    expect(await scene.freshness.confirmed(under, LATEST)).toBe(NEW)
   })
 
   it('reads a long log page by page, and tells of no watermark before its last page', async () => {
@@ -229,6 +244,15 @@ describe('an epoch at a site', () => {
     expect(await confirmed()).toBeUndefined()
     await askPrimary()
     expect(await confirmed()).toBe(OLD)
+  })
+
+  it('passes on nothing that the relay said before it went away', async () => {
+    await following()
+    scene.relay.note = 'A canary is missing.'
+    await scene.reply()
+    await scene.lose()
+
+    expect(scene.follower.status()).toMatchObject({ connected: false, note: undefined })
   })
 
   it.each(['hear', 'accept', 'setCursor', 'beginEpoch', 'advance'] as const)(

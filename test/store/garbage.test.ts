@@ -11,6 +11,7 @@ import { linkEntry } from '../../src/store/paths.ts'
 import { nameOf, putBlob, putManifest, type StoreFixture, storeFixture, tagOf } from './store-fixture.ts'
 
 const HOUR_MS = 60 * 60 * 1000
+const DAY_AGO = new Date(Date.now() - 25 * HOUR_MS)
 const name = nameOf('team/app')
 const latest = tagOf('latest')
 
@@ -107,12 +108,14 @@ describe('garbage collection', () => {
   })
 
   it('leaves no link without its blob, whatever is linked, opened and written while it runs', async () => {
-    await using fixture = await dayOldFixture()
+    // Only the blobs are old: with a clock ahead, what is just being written would be collected as left behind.
+    await using fixture = await storeFixture()
     const { store } = fixture
     for (let round = 0; round < 6; round++) {
       const digests = await Promise.all(
         Array.from({ length: 30 }, (_, index) => putBlob(store, `${round} ${index}`)),
       )
+      await Promise.all(digests.map((digest) => utimes(store.paths.blob(digest), DAY_AGO, DAY_AGO)))
       const collecting = store.collectGarbage()
       const linked = await Promise.all(
         digests.map(async (digest, index) => {
@@ -193,10 +196,9 @@ describe('garbage collection', () => {
   it('keeps a temporary file that is as old as the folder it is linked from, while that is young here', async () => {
     await using fixture = await storeFixture()
     const { store } = fixture
-    const yesterday = new Date(Date.now() - 25 * HOUR_MS)
     const original = join(fixture.root, 'original')
     await writeFile(original, 'a blob of an adopted folder')
-    await utimes(original, yesterday, yesterday)
+    await utimes(original, DAY_AGO, DAY_AGO)
     await link(original, join(store.paths.incoming, 'being-adopted'))
 
     expect(await store.collectGarbage()).toMatchObject({ removedTemporaryFiles: 0 })
@@ -232,14 +234,13 @@ describe('garbage collection', () => {
   it('removes temporary files of the day before, and no spool', async () => {
     await using fixture = await storeFixture()
     const { store } = fixture
-    const yesterday = new Date(Date.now() - 25 * HOUR_MS)
     const files = [
       join(store.paths.incoming, 'old'),
       join(store.paths.incoming, 'new'),
       join(store.paths.spools, 'old'),
     ]
     for (const file of files) await writeFile(file, 'left by a crash')
-    for (const file of [files[0], files[2]]) if (file) await utimes(file, yesterday, yesterday)
+    for (const file of [files[0], files[2]]) if (file) await utimes(file, DAY_AGO, DAY_AGO)
 
     expect(await store.collectGarbage()).toMatchObject({ removedTemporaryFiles: 1 })
 

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Coordination } from '../../src/store/coordination.ts'
+import { EXPIRED_AT_MS } from '../../src/store/expiries.ts'
 import { tagEntry } from '../../src/store/paths.ts'
 import type { Store } from '../../src/store/store.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts'
@@ -204,4 +205,19 @@ describe('completeness', () => {
       await b.holdings.markComplete(name, b.index.mark())
     }
   })
+})
+
+it('what a process confirmed whose clock is ahead expires all the same, with all of the repository', async () => {
+  await using stores = await sharedStores(redis, { now: () => Date.now() + 3_600_000 })
+  const [ahead, other] = [stores.a.store, stores.b.store]
+  const digest = await putManifest(ahead, name, 'm', latest)
+
+  await other.index.expireRepository(name)
+
+  for (const { index } of [ahead, other]) {
+    expect((await index.link(name, 'manifest', digest))?.confirmedAtMs).toBe(EXPIRED_AT_MS)
+    expect(await index.putLink(name, 'manifest', digest, ahead.index.mark())).toBe(true)
+    expect((await index.link(name, 'manifest', digest))?.confirmedAtMs).toBeGreaterThan(EXPIRED_AT_MS)
+    await other.index.expireRepository(name)
+  }
 })

@@ -1,5 +1,6 @@
 /** Each way an epoch can end, and what a person is told of it. */
 import { expect, it } from 'vitest'
+import { readLogPage } from '../../../replicator/relay-answer.ts'
 import { A, B, createEpochsScene } from './epochs-scene.ts'
 
 function begun(options: Parameters<typeof createEpochsScene>[0] = {}) {
@@ -245,4 +246,42 @@ it('takes the blame when it was the relay that stood still, and believes no cana
 
   expect(blamed.ended()).toMatchObject({ reason: 'relay-paused', instance: A })
   expect(blamed.epochs.watermark()).toBeUndefined()
+})
+
+it('says so in few enough words for a site to take, however many or long the names are', () => {
+  const scene = begun()
+  const many = Array.from(
+    { length: 500 },
+    (_, at) => `https://registry.gitlab.svc.cluster.local (10.0.1.${at})`,
+  )
+  scene.epochs.instances([A, B, ...many])
+  expect(scene.ended()).toMatchObject({ reason: 'instance-joined' })
+  const notes = [scene.epochs.note()]
+  scene.epochs.refused(A, 'x'.repeat(100_000))
+  notes.push(scene.epochs.note())
+
+  for (const note of notes) {
+    const page = { log: 'l', records: [], through: 0, last: 0, settledThrough: 0, heldMs: 0, note }
+    expect(readLogPage(JSON.stringify(page)).note).toBe(note)
+    expect(note).toMatch(/(unless it goes on|relay\.canary\.repository)\.$/)
+  }
+})
+
+it('goes on blaming the log for what follows from it, until it is written or another epoch has begun', () => {
+  const scene = begun()
+  scene.epochs.logFailed(new Error('ENOSPC'))
+  scene.epochs.receiverFailed('unavailable')
+  scene.epochs.sending(A)
+  scene.wait(2_250)
+
+  expect(scene.epochs.note()).toMatch(/could not write its log: ENOSPC; make room on its disk/)
+  expect(scene.epochs.state().setback).toMatchObject({ reason: 'log-failed' })
+
+  scene.hear('process-a')
+  scene.epochs.receiverFailed('malformed')
+  expect(scene.epochs.state().setback).toMatchObject({ reason: 'receiver-failed' })
+  scene.epochs.logFailed(new Error('ENOSPC'))
+  scene.begin()
+  scene.epochs.receiverFailed('malformed')
+  expect(scene.epochs.state().lastEnd).toMatchObject({ reason: 'receiver-failed' })
 })

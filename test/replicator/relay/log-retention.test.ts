@@ -1,4 +1,5 @@
-import { readdir, stat } from 'node:fs/promises'
+import { mkdir, readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RelayLog } from '../../../replicator/relay/log.ts'
 import { type TempFolder, tempFolder } from '../../support/temp.ts'
@@ -46,6 +47,17 @@ describe('retention', () => {
     expect(await contentOf(log)).toEqual(
       Array.from({ length: 200 - log.first + 1 }, (_, index) => `${log.first + index} ${log.first + index}`),
     )
+  })
+
+  it('makes room also where the disk is so full that log time cannot be saved', async () => {
+    await using log = await open({ retentionBytes: 10_000 })
+    await appendMany(log, 200)
+    nowMs += 2 * HOUR
+    await mkdir(join(folder.path, 'clock.tmp')) // Nothing can be written there any more.
+
+    await log.touch()
+
+    expect(log.bytes).toBeLessThanOrEqual(10_000)
   })
 
   it.each([1000, 1_000_000])(

@@ -221,6 +221,20 @@ describe('a site that does not behave', () => {
     expect(statusesIn(slow.received()).length).toBeLessThan(100)
   })
 
+  it('and asks ahead without end is cut, before its questions fill the memory', async () => {
+    const relay = await start({ maxWaitMs: 25_000 })
+    await using raw = await openRaw(relay.listener.address.port)
+    const held = `/log?after=0&log=${relay.log.id}&wait=25000`
+    raw.socket.write(rawRequest('GET', held, { ...bearer(TOKENS.berlin), connection: 'keep-alive' }))
+    await until(() => siteOf(relay)?.asking === 1, { what: 'the question to be held' })
+
+    raw.socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(1000))
+
+    await until(() => raw.isClosed, { what: 'the connection to be cut' })
+    await until(() => siteOf(relay)?.asking === 0, { what: 'the question to be forgotten' })
+    expect((await relay.ask('after=0')).status).toBe(200)
+  })
+
   it('and asks ahead on one connection is answered in turn', async () => {
     const relay = await start({ maxRequestsPerSite: 1 })
     await relay.log.append([noticeOf('a')])
