@@ -1,6 +1,6 @@
 /**
  * Copying stands back for clients in the process as it does on the link: while this process is busy and serves clients,
- * its rate falls to a quarter every 100 ms, to a least that still arrives, and grows again when either has ended.
+ * its rate falls within 100 ms to a least that still arrives, and grows again when either has ended.
  */
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 
@@ -34,23 +34,20 @@ export function createCourtesy(options: CourtesyOptions = {}): Courtesy {
   let bytesPerSecond = FASTEST_BYTES_PER_SECOND
   let lookedAtMs = now()
   let servedBytes = 0
-  let copiedBytes = 0
   /** When what was let through so far is paid for. */
   let freeAtMs = 0
 
   function look(nowMs: number): void {
     const elapsedMs = nowMs - lookedAtMs
     if (elapsedMs < WINDOW_MS) return
-    const perSecond = (bytes: number) => (bytes / elapsedMs) * 1000
-    const isServing = perSecond(servedBytes) > SERVED_BYTES_PER_SECOND
+    const isServing = (servedBytes / elapsedMs) * 1000 > SERVED_BYTES_PER_SECOND
     const isBusy = utilization() > BUSY
     bytesPerSecond =
       isServing && isBusy
-        ? Math.max(Math.min(bytesPerSecond, perSecond(copiedBytes)) / 4, SLOWEST_BYTES_PER_SECOND)
+        ? SLOWEST_BYTES_PER_SECOND
         : Math.min(bytesPerSecond * (isServing ? 1.05 : 2), FASTEST_BYTES_PER_SECOND)
     lookedAtMs = nowMs
     servedBytes = 0
-    copiedBytes = 0
   }
 
   return {
@@ -59,7 +56,6 @@ export function createCourtesy(options: CourtesyOptions = {}): Courtesy {
     },
     async pace(bytes, signal) {
       const nowMs = now()
-      copiedBytes += bytes
       look(nowMs)
       freeAtMs = Math.max(freeAtMs, nowMs) + (bytes / bytesPerSecond) * 1000
       const waitMs = freeAtMs - nowMs
