@@ -6,8 +6,8 @@
 import { Queue as BullQueue, type Job, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import type { Logger } from '../log.ts'
-import type { Queue, Run, Wake } from './queue.ts'
 import { askingOptions, type RedisUrl, workingOptions } from '../redis-connection.ts'
+import type { Queue, Run, Wake } from './queue.ts'
 import { createWantedRuns, type Wanted } from './wanted-runs.ts'
 
 export interface BullmqQueueOptions {

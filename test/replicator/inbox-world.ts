@@ -87,7 +87,8 @@ export function world(options: World = {}) {
       },
     },
     freshness: {
-      hear: async (name, changes) => void calls.push(['hear', name, ...changes.map(({ tag }) => tag ?? '*')].join(' ')),
+      hear: async (name, changes) =>
+        void calls.push(['hear', name, ...changes.map(({ tag }) => tag ?? '*')].join(' ')),
     },
     index: {
       expireLink: (name, kind, digest) => call('expireLink', name, kind, digest),

@@ -39,7 +39,7 @@ describe('an event of a push', () => {
         async getManifest(asking, reference, ask) {
           const answer = await real.getManifest(asking, reference, ask)
           if (reference.kind === 'tag' && site.wakes.length === 0) {
-            asked.push(await site.freshness.confirmed(name, LATEST) !== undefined)
+            asked.push((await site.freshness.confirmed(name, LATEST)) !== undefined)
             if (asked.length === 3) await pushImage(api, name, 'latest', second)
           }
           return answer
