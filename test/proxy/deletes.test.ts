@@ -17,16 +17,18 @@ let status: number
 let gate: Promise<void>
 let requests: string[]
 let primary: HttpListener
+let contentType: string
 let site: WriteSite
 beforeEach(async () => {
   status = 202
+  contentType = 'application/json; charset=utf-8'
   gate = Promise.resolve()
   requests = []
   primary = await listenHttp((request, response) => {
     requests.push(`${request.method} ${request.url}`)
     void gate.then(() => {
       if (status === 0) response.destroy()
-      else response.writeHead(status, { 'content-length': 0 }).end()
+      else response.writeHead(status, { 'content-length': 0, 'content-type': contentType }).end()
     })
   })
   site = await startWriteSite(primary.url)
@@ -114,6 +116,18 @@ describe('a delete through the site', () => {
 
     expect((await index.link(NAME, 'manifest', DIGEST))?.confirmedAtMs).toBe(1) // Past any recheck, still served in an outage.
     expect((await index.link(NAME, 'layer', blob))?.confirmedAtMs).toBe(1)
+  })
+
+  it('that an ingress answers with its own page leaves what is held as it was', async () => {
+    const { index } = site.store
+    const before = await index.link(NAME, 'manifest', DIGEST)
+    status = 404
+    contentType = 'text/html'
+
+    expect((await site.api.deleteManifest(NAME, DIGEST)).status).toBe(404)
+
+    expect(before?.confirmedAtMs).toBeGreaterThan(1)
+    expect(await index.link(NAME, 'manifest', DIGEST)).toEqual(before)
   })
 
   it('whose answer is lost hides nothing, and every tag it could concern is asked about again', async () => {
