@@ -44,7 +44,7 @@ async function expectFreshAgain({ reader, elsewhere, cold }: RealPrimarySite): P
   const fresh = /^200 (local|fill)$/
   await until(async () => fresh.test(cell(await reader.getManifest(NAME, 'v1'))), {
     what: 'the primary’s return to be noticed',
-    deadlineMs: 20_000,
+    deadlineMs: 40_000,
   })
   await pushImage(elsewhere, NAME, 'v1', cold)
   expect(cell(await reader.getManifest(NAME, 'v1'), cold.digest)).toMatch(fresh)
