@@ -89,6 +89,7 @@ describe('a site that follows a relay', { timeout: 90_000 }, () => {
     expect(await pull('v1')).toBe(digest)
     const second = await push('v2', 'second')
     await relay.start()
+    await until(async () => (await status()).relay?.connected, { what: 'the relay to be heard again' })
     await covered()
     expect(await pull('v2')).toBe(second)
     // The event of the push, which the registry sends again, may come between.
