@@ -26,7 +26,8 @@
  * event is queued before the acknowledgement of its write, at most `SETTLES_MS` before its tag is written if it is lost;
  * the registry's queue holds at least `queueSize`; what is named are all processes that acknowledge writes, each from
  * before its first one until its last (one that goes on finishing uploads after its address was taken away is not); every
- * start of a process makes a new instanceID; this machine's clock does not stand still while the registry runs.
+ * start of a process makes a new instanceID; a rename is told of after it is done; this machine's clock does not stand still
+ * while the registry runs.
  */
 import { randomUUID } from 'node:crypto'
 import type { Arrival } from '../notification.ts'
