@@ -4,7 +4,7 @@
  * with 100 clients on 1 GiB blobs: 258 to 301 MiB resident before, 199 to 207 MiB with these, at half the CPU.
  */
 const NODE_OPTIONS = [
-  // Half of it: a site of 20 000 small requests a second spends up to half its time collecting. Twice: 263 MiB resident.
+  // Half of it: collections, 70 a second, have doubled the CPU of a small request. Twice: 263 MiB resident with 100 cold reads.
   '--max-semi-space-size=8',
   '--external-memory-accounted-in-global-limit',
   // V8 lets garbage grow to several times what lives. A pass over 1 000 000 repositories: 369 MiB without, 227 MiB with.
