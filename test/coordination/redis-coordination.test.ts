@@ -78,7 +78,7 @@ describe('a holder', () => {
 
     expect(await one.run('key', async () => 'again')).toBe('again')
 
-    expect(performance.now() - beganAt).toBeLessThan(1000)
+    expect(performance.now() - beganAt).toBeLessThan(2500)
     expect(await other.run('key', async () => 'other')).toBe('other')
   })
 

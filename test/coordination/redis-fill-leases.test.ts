@@ -295,10 +295,12 @@ describe('Redis', () => {
     redis.freeze()
     const begun = performance.now()
 
-    const kinds = [await leases.take(DIGEST), await leases.take(DIGEST)].map(({ kind }) => kind)
+    expect((await leases.take(DIGEST)).kind).toBe('unreachable')
+    const firstMs = performance.now() - begun
+    expect((await leases.take(DIGEST)).kind).toBe('unreachable')
 
-    expect(kinds).toEqual(['unreachable', 'unreachable'])
-    expect(performance.now() - begun).toBeLessThan(1800)
+    expect(firstMs).toBeLessThan(5000)
+    expect(performance.now() - begun - firstMs).toBeLessThan(firstMs / 2)
     redis.thaw()
     await until(async () => (await leases.take(digestOf(Buffer.from('b')))).kind === 'mine', {
       what: 'a lease to be had again',
@@ -311,7 +313,7 @@ describe('Redis', () => {
 
     expect((await openLeases().take(DIGEST)).kind).toBe('unreachable')
 
-    expect(performance.now() - begun).toBeLessThan(2000)
+    expect(performance.now() - begun).toBeLessThan(5000)
     await redis.start()
   })
 })

@@ -1,5 +1,5 @@
 /**
- * Two hundred random turns over two proxies, with Redis and the proxies going away and coming back: no answer is older
+ * Random turns over two proxies, with Redis and the proxies going away and coming back: no answer is older
  * than the last write that was acknowledged through either. `SCALED_OUT_SEED` repeats a run.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -11,6 +11,8 @@ import { expectSoundStore } from './store-files.ts'
 
 const SEED = Number(process.env['SCALED_OUT_SEED'] ?? Date.now() % 1_000_000)
 const TURNS = 200
+/** A run in which much was refused, while Redis or a proxy was away, goes on until this much was not. */
+const ENOUGH = { acknowledged: 60, read: 150 }
 const NAME = 'team/app'
 const TAGS = ['t0', 't1', 't2'] as const
 
@@ -33,13 +35,13 @@ describe(`a random run over two proxies (SCALED_OUT_SEED=${SEED})`, () => {
   }, async () => {
     const run = createRun(site, images, seeded(SEED))
     try {
-      for (let turn = 0; turn < TURNS; turn++) await run.turn()
+      const { counts } = run
+      const saidEnough = () => counts.acknowledged >= ENOUGH.acknowledged && counts.read >= ENOUGH.read
+      for (let turn = 0; turn < TURNS || !saidEnough(); turn++) await run.turn()
       await run.audit()
     } catch (error) {
       throw new Error(`${logged()}\n${run.story.slice(-60).join('\n')}\n${String(error)}`, { cause: error })
     }
-    expect(run.counts.acknowledged).toBeGreaterThan(60)
-    expect(run.counts.read).toBeGreaterThan(150)
     await expectSoundStore(site.root)
   })
 })

@@ -119,8 +119,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
     await worksAgain(site, image(3))
     expect((await site.b.deleteManifest(NAME, image(4).digest)).status).toBe(202)
     for (const api of both) expect((await api.getManifest(NAME, 'doomed')).status).toBe(404)
-    await site.resync()
-    await site.inStep()
+    await site.resynced()
     await expectSoundStore(site.root)
   })
 
@@ -145,8 +144,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
         expect((await api.getManifest(NAME, 'held')).digest).toBe(pushed.digest)
       }
     }
-    await site.resync()
-    await site.inStep()
+    await site.resynced()
   })
 
   it('holds no pull up for long when Redis is there and answers nobody', async () => {
@@ -156,7 +154,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
         for (const reference of [image(0).digest, 'held', image(0).digest, 'held', 'held']) {
           const startedAt = performance.now()
           expect((await api.getManifest(NAME, reference)).status).toBe(200)
-          expect(performance.now() - startedAt).toBeLessThan(2500)
+          expect(performance.now() - startedAt).toBeLessThan(5000)
         }
         const [config] = image(0).blobs
         if (config) expect((await api.getBlob(NAME, config.digest)).status).toBe(200)

@@ -38,8 +38,8 @@ export interface ScaledOutSite extends AsyncDisposable {
   status(): Promise<StatusReport>
   /** Resolves when the replicator says that the site is in step, which it does once it hears events. */
   inStep(): Promise<void>
-  /** `resync`, by hand: what failed for want of Redis is not waited for until its next attempt is due. */
-  resync(): Promise<void>
+  /** As `inStep`, with a `resync` by hand of all, and of what fails for want of Redis: its next attempt is not waited for. */
+  resynced(): Promise<void>
   /** Resolves when every process has Redis back: a write with everything it needs is taken by both proxies. */
   recovered(): Promise<void>
 }
@@ -120,6 +120,10 @@ async function start(options: ScaledOutOptions, eventsPort: number): Promise<Sca
     const response = await fetch(`${replicator.adminUrl}/status`)
     return (await response.json()) as StatusReport
   }
+  async function resync(): Promise<void> {
+    const response = await fetch(`${replicator.adminUrl}/repositories/resync?all=true`, { method: 'POST' })
+    if (!response.ok) throw new Error(`resync was answered ${response.status}: ${await response.text()}`)
+  }
   const site: ScaledOutSite = {
     primary,
     link,
@@ -139,9 +143,14 @@ async function start(options: ScaledOutOptions, eventsPort: number): Promise<Sca
         deadlineMs: 20_000,
       })
     },
-    async resync() {
-      const response = await fetch(`${replicator.adminUrl}/repositories/resync?all=true`, { method: 'POST' })
-      if (!response.ok) throw new Error(`resync was answered ${response.status}: ${await response.text()}`)
+    async resynced() {
+      await resync()
+      const isInStep = async () => {
+        const { in_step, container_repositories_failed_count: failed } = await status()
+        if (failed) await resync()
+        return in_step
+      }
+      await until(isInStep, { what: 'the site to be in step again', deadlineMs: 60_000, everyMs: 250 })
     },
     async recovered() {
       const [name = ''] = repositories

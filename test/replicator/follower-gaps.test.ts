@@ -155,7 +155,7 @@ describe('a relay that is away', () => {
     await following()
     const begun = performance.now()
     await scene.follower.close()
-    expect(performance.now() - begun).toBeLessThan(1_000)
+    expect(performance.now() - begun).toBeLessThan(5_000)
     expect(scene.lines.filter(({ level }) => level === 'warn')).toEqual([])
   })
 })

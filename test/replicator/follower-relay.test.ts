@@ -105,10 +105,10 @@ describe('a site on a real relay', () => {
     const ids = await append(3)
     prove()
     await arrived(here, ids)
-    expect(performance.now() - begun).toBeLessThan(1_000)
+    expect(performance.now() - begun).toBeLessThan(5_000)
     const { ageMs = Number.NaN } = (await here.freshness.watermark()) ?? {}
     expect(ageMs).toBeGreaterThan(40) // Two ways of the line.
-    expect(ageMs).toBeLessThan(1_000)
+    expect(ageMs).toBeLessThan(5_000)
     expect(here.compared).toBe(1)
   })
 
@@ -190,7 +190,7 @@ describe('a site on a real relay', () => {
     await until(() => relay.listener.sites()[0]?.asking === 1, { what: 'a question to be held' })
     const begun = performance.now()
     await here.follower.close()
-    expect(performance.now() - begun).toBeLessThan(1_000)
+    expect(performance.now() - begun).toBeLessThan(5_000)
     await until(() => relay.listener.sites()[0]?.asking === 0, { what: 'the question to be freed' })
   })
 })

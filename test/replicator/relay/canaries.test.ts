@@ -287,6 +287,6 @@ it('ends at once with a canary and a push under way, and refuses nothing by it',
 
   await canaries[Symbol.asyncDispose]()
 
-  expect(performance.now() - fromMs).toBeLessThan(1_000)
+  expect(performance.now() - fromMs).toBeLessThan(5_000)
   expect(refusals.slice(before).filter(({ why }) => why !== 'it answered 404')).toEqual([])
 })

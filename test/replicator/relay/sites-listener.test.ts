@@ -203,14 +203,14 @@ describe('a question that is held', () => {
   })
 
   it('ends with another note, once for each site', async () => {
-    const relay = await start({ maxWaitMs: 200 })
+    const relay = await start({ maxWaitMs: 1000 })
     relay.note = 'the relay started'
     expect((await relay.ask('after=0&wait=20000')).page).toMatchObject({ note: 'the relay started' })
 
     const held = await relay.ask('after=0&wait=20000')
-    expect(held.page.heldMs).toBeGreaterThanOrEqual(190)
+    expect(held.page.heldMs).toBeGreaterThanOrEqual(990)
     const elsewhere = await relay.ask('after=0&wait=20000', { authorization: `Bearer ${TOKENS.oslo}` })
-    expect(elsewhere.page.heldMs).toBeLessThan(190)
+    expect(elsewhere.page.heldMs).toBeLessThan(900)
 
     relay.note = undefined
     const told = await relay.ask('after=0&wait=20000')
@@ -246,7 +246,7 @@ describe('a watermark', () => {
 
   it('never looks younger than it is, by the clock of the site that asked', async () => {
     const skewMs = 1_000_000
-    const relay = await start({ now: () => performance.now() + skewMs, maxWaitMs: 200 })
+    const relay = await start({ now: () => performance.now() + skewMs, maxWaitMs: 1000 })
     for (let turn = 0; turn < 5; turn++) {
       const madeAtMs = performance.now()
       relay.watermark = { epoch: 'one', round: turn, through: 0, sentAtMs: madeAtMs + skewMs }
