@@ -85,17 +85,24 @@ function createTimestamp(): () => string {
   }
 }
 
+/**
+ * As bytes: of text, sonic-boom measures the whole batch again with each line, which cost a warm manifest a third of its
+ * CPU (10 µs a line, 3 so).
+ */
 function standardOutput(onDrop: (() => void) | undefined): pino.DestinationStream {
   const destination = pino.destination({
     fd: 1,
     sync: false,
+    contentMode: 'buffer',
     minLength: BATCH_BYTES,
     maxWrite: 2 * BATCH_BYTES,
     maxLength: WAITING_BYTES,
     periodicFlush: BATCH_WAITS_MS,
   })
   if (onDrop) destination.on('drop', onDrop)
-  return destination
+  // Its types know text only.
+  const lines = destination as unknown as { write(line: Buffer): boolean }
+  return { write: (line) => void lines.write(Buffer.from(line)) }
 }
 
 /** An error and its causes, without the request it carries (undici's errors hold headers). */
