@@ -28,6 +28,7 @@ export function createBatchWriter(
   let start = 0
   let bytes = 0
   let writing: Promise<void> | undefined
+  let hasBegun = false
   let scheduled: NodeJS.Immediate | undefined
   let failure: unknown
   let failed = false
@@ -36,6 +37,7 @@ export function createBatchWriter(
     clearImmediate(scheduled)
     scheduled = undefined
     if (writing !== undefined || bytes === 0 || failed) return
+    hasBegun = true
     const batch = chunks
     chunks = []
     bytes = 0
@@ -70,6 +72,8 @@ export function createBatchWriter(
         begin()
         // Still whole: the batch before is being written, and holds back whoever brings more.
         while (writing !== undefined && bytes >= batchBytes()) await writing
+      } else if (!hasBegun) {
+        begin() // Somebody's first byte waits for no others.
       } else if (writing === undefined) {
         // At the end of this turn of the event loop, so that what arrived together is written together.
         scheduled ??= setImmediate(begin)

@@ -7,6 +7,7 @@ import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import { HOLD_BACK_BYTES } from '../store/verify-stream.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { ArrivingBlob, Upstream } from '../upstream/upstream.ts'
+import { FLIGHT_BUFFER_BYTES } from './batch-writer.ts'
 import type { Caller } from './callers.ts'
 import type { Follower } from './fill.ts'
 import { createRetry, WrongContentError } from './retry.ts'
@@ -123,15 +124,22 @@ export function createDirectReader(source: DirectSource): DirectReader {
     const { spool } = source
     // What is held back is read whole, also for a client who has had a part of it.
     const hashEnd = Math.min(position, heldFrom)
-    if (!spool || hashedTo > hashEnd || spool.held.runEnd(hashedTo) < hashEnd) return
+    if (!spool || hashedTo > hashEnd) return
+    const spoolEnd = Math.min(spool.held.runEnd(hashedTo), hashEnd)
+    // A client that keeps up has read what is not on the disk yet, or never came there: that much is fetched again.
+    if (hashEnd - spoolEnd > FLIGHT_BUFFER_BYTES) return
     const buffer = Buffer.allocUnsafeSlow(STEP_BYTES)
-    while (hashedTo < hashEnd) {
-      const bytesRead = await spool.read(buffer, Math.min(STEP_BYTES, hashEnd - hashedTo), hashedTo)
+    while (hashedTo < spoolEnd) {
+      const bytesRead = await spool.read(buffer, Math.min(STEP_BYTES, spoolEnd - hashedTo), hashedTo)
       digester.update(buffer.subarray(0, bytesRead))
       hashedTo += bytesRead
     }
-    at = hashEnd
-    cutAt = hashEnd
+    at = spoolEnd
+    cutAt = spoolEnd
+    while (at < hashEnd) {
+      await more()
+      take(buffer, 0, Math.min(STEP_BYTES, hashEnd - at))
+    }
   }
 
   async function readTail(): Promise<Buffer> {

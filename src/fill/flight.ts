@@ -150,11 +150,13 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
   }
 
   async function write(claim: Claim, position: number, chunks: readonly Buffer[]): Promise<void> {
-    await spool.write(position, chunks)
     const end = chunks.reduce((sum, chunk) => sum + chunk.length, position)
+    // From memory they are read before the disk has them: a first byte does not wait for it.
+    if (!ending) latest.keep(position, chunks)
+    waiters.wake(position, Math.min(end, visibleEnd))
+    await spool.write(position, chunks)
     claim.wanted.remove(position, end)
     prefix.offer(position, chunks)
-    latest.keep(position, chunks)
     waiters.wake(position, Math.min(end, visibleEnd))
     sharing?.changed()
     proceed()
@@ -273,10 +275,12 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
       for (;;) {
         signal.throwIfAborted()
         if (ending?.kind === 'failed' && ending.error instanceof WrongContentError) throw ending.error
-        const end = Math.min(spool.held.runEnd(position), visibleEnd)
-        if (end > position) {
-          const readable = Math.min(length, end - position)
-          return latest.copy(buffer, readable, position) || spool.read(buffer, readable, position)
+        if (position < visibleEnd) {
+          const most = Math.min(length, visibleEnd - position)
+          const copied = latest.copy(buffer, most, position)
+          if (copied > 0) return copied
+          const heldBytes = spool.held.runEnd(position) - position
+          if (heldBytes > 0) return spool.read(buffer, Math.min(most, heldBytes), position)
         }
         if (ending?.kind === 'failed') throw ending.error
         if (ending) return undefined

@@ -1,6 +1,6 @@
 /**
- * The batch that was written last, still in memory: followers that keep up with a fill, a hundred of them as a rule,
- * get it from here and cost no read of the file.
+ * The batch that came last, still in memory: followers that keep up with a fill, a hundred of them as a rule, get it
+ * from here and cost no read of the file.
  */
 export interface LatestBytes {
   /** Replaces what was kept. */
