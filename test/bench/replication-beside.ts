@@ -19,7 +19,7 @@ import { expectStatus, LONG_LINE, MIB } from './scene.ts'
 
 const ROUNDS = 3
 /** Long enough that what fills the connections' buffers at first, as fast as the line, is a small part of it. */
-const FOR_MS = 8000
+const FOR_MS = 16_000
 const CASES = [
   { sizeBytes: MIB, connections: 8 },
   { sizeBytes: 512 * MIB, connections: 4 },

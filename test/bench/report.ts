@@ -37,7 +37,7 @@ export const milliseconds = (ms: number) => (ms < 100 ? `${ms.toFixed(1)} ms` : 
 export const mebibytes = (bytes: number) => `${grouped(bytes / 2 ** 20)} MiB`
 export const megabytesPerSecond = (bytesPerSecond: number) => `${grouped(bytesPerSecond / 1e6)} MB/s`
 
-function times(value: number): string {
+export function times(value: number): string {
   return `${value >= 20 ? grouped(value) : value.toFixed(value < 2 ? 3 : 1)} ×`
 }
 

@@ -4,7 +4,7 @@ import { startDockerRegistry } from '../support/docker-registry.ts'
 import { startNginx } from '../support/nginx.ts'
 import { tempFolder } from '../support/temp.ts'
 import { median, requestRate, takeTurns } from './measure.ts'
-import { atLeast, information, perSecond, type Row } from './report.ts'
+import { atLeast, information, perSecond, type Row, times } from './report.ts'
 import { manifestPath, type Scene, storedPath, TAG } from './scene.ts'
 
 const ROUNDS = 5
@@ -13,12 +13,14 @@ const CONNECTIONS = 32
 const BOUNDS = { nginx: 0.25, cacheByTag: 80, cacheByDigest: 25 }
 
 export async function measureWarmManifest(scene: Scene): Promise<Row[]> {
-  // As a site is run: with its access log, here into a file. NGINX of the test kit keeps none.
+  // As servers are run: each with its access log in a file; and, equals again, both without.
   await using logs = await tempFolder('bench-logs')
   const config = { tags: { trust: '60s' } }
   await using site = await scene.startSite({ config, logFile: join(logs.path, 'access.log') })
-  await using silent = await scene.startSite({ config: { ...config, log: { level: 'warn' } } })
-  await using nginx = await startNginx({ servers: [{ root: scene.primary.root }] })
+  await using silentSite = await scene.startSite({ config: { ...config, log: { level: 'warn' } } })
+  const servers = [{ root: scene.primary.root }]
+  await using nginx = await startNginx({ servers, accessLog: join(logs.path, 'nginx.log') })
+  await using silentNginx = await startNginx({ servers })
   const { name: username, password } = scene.cacheUser
   await using cache = await startDockerRegistry({
     auth: scene.tokenService,
@@ -29,8 +31,9 @@ export async function measureWarmManifest(scene: Scene): Promise<Row[]> {
   const urls = {
     siteByTag: site.url + manifestPath(TAG),
     siteByDigest: site.url + byDigest,
-    silentByTag: silent.url + manifestPath(TAG),
+    silentByTag: silentSite.url + manifestPath(TAG),
     nginx: nginx.url + storedPath(scene.image),
+    silentNginx: silentNginx.url + storedPath(scene.image),
     cacheByTag: cache.url + manifestPath(TAG),
     cacheByDigest: cache.url + byDigest,
   }
@@ -45,6 +48,7 @@ export async function measureWarmManifest(scene: Scene): Promise<Row[]> {
     siteByDigest: () => rate(urls.siteByDigest, SECONDS),
     silentByTag: () => rate(urls.silentByTag, SECONDS),
     nginx: () => rate(urls.nginx, SECONDS),
+    silentNginx: () => rate(urls.silentNginx, SECONDS),
     cacheByTag: () => rate(urls.cacheByTag, SECONDS),
     cacheByDigest: () => rate(urls.cacheByDigest, SECONDS),
   })
@@ -64,13 +68,20 @@ export async function measureWarmManifest(scene: Scene): Promise<Row[]> {
     return atLeast(figures, median(ours) / median(theirs), bound)
   }
   const byTag = 'by confirmed tag (`tags.trust: 60s`)'
-  const silentWork = `warm manifest ${byTag}, without our access log`
+  const silentWork = `${byTag}, neither with an access log`
+  const onlyOurs = `${byTag}, only ours with an access log`
+  const against = `NGINX ${perSecond(median(rates.silentNginx))}`
+  const ratio = median(rates.siteByTag) / median(rates.silentNginx)
   return [
     row(byTag, rates.siteByTag, 'NGINX', rates.nginx, BOUNDS.nginx),
     row(byTag, rates.siteByTag, 'docker-registry', rates.cacheByTag, BOUNDS.cacheByTag),
     row('by digest', rates.siteByDigest, 'NGINX', rates.nginx, BOUNDS.nginx),
     row('by digest', rates.siteByDigest, 'docker-registry', rates.cacheByDigest, BOUNDS.cacheByDigest),
-    information(silentWork, perSecond(median(rates.silentByTag))),
+    row(silentWork, rates.silentByTag, 'NGINX', rates.silentNginx, BOUNDS.nginx),
+    {
+      ...information(`warm manifest ${onlyOurs}`, perSecond(median(rates.siteByTag)), against),
+      ratio: times(ratio),
+    },
   ]
 }
 

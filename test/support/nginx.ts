@@ -23,6 +23,8 @@ export interface NginxOptions {
   readonly servers: readonly NginxServer[]
   /** Groups of origins that take turns, by the name that stands for a host in `proxyTo`. Default none. */
   readonly balanced?: Readonly<Record<string, readonly string[]>>
+  /** File of its access log, in batches as a busy server's is written; default none. */
+  readonly accessLog?: string
   /** Speaks TLS with this key's certificate; default plain HTTP. */
   readonly tls?: SigningKey
 }
@@ -93,7 +95,7 @@ pid ${folder}/nginx.pid;
 error_log stderr warn;
 events { worker_connections 4096; }
 http {
-  access_log off;
+  access_log ${options.accessLog ? `${options.accessLog} combined buffer=64k flush=1s` : 'off'};
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
