@@ -42,6 +42,20 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
   const { blobs, index, standings, fill, upstream, body } = deps
   const small = createSmallBlobs(blobs)
 
+  /** True when it was answered from memory: for whom the link alone decides, and no link is written, no file is opened. */
+  async function fromMemory(exchange: Exchange, { name, digest }: BlobRoute): Promise<boolean> {
+    const bytes = exchange.request.method === 'GET' ? small.held(digest) : undefined
+    if (!bytes || !standings.isFresh(await index.link(name, 'layer', digest), exchange.access)) return false
+    const sent = small.sending(bytes.length)
+    try {
+      exchange.source = 'local'
+      await serve(exchange, digest, bytes.length, { bytes })
+      return true
+    } finally {
+      sent()
+    }
+  }
+
   /** True when it was answered from the store. */
   async function fromStore(exchange: Exchange, { name, digest }: BlobRoute): Promise<boolean> {
     // Both at once: of a blob that is not here, each is a trip to the disk before the primary is asked.
@@ -157,6 +171,7 @@ export function createBlobReads(deps: BlobDeps): (exchange: Exchange, route: Blo
   return async function readBlob(exchange, route) {
     // A HEAD decides whether a client uploads (law 4): for a caller who could, the primary answers it.
     if (exchange.request.method === 'HEAD' && exchange.access.mayWrite) return deps.passThrough(exchange)
+    if (await fromMemory(exchange, route)) return
     if (await fromStore(exchange, route)) return
     await fromPrimary(exchange, route)
   }

@@ -18,6 +18,8 @@ const SENDING_BYTES = 16 * 1024 * 1024
 const SEEN = 1000
 
 export interface SmallBlobs {
+  /** From memory alone; undefined says nothing. */
+  held(digest: Digest): Buffer | undefined
   /** The whole content; undefined when it is to be read from its file. `damaged`: it has been quarantined. */
   content(blob: OpenBlob): Promise<Buffer | 'damaged' | undefined>
   /** Accounts for bytes handed to a client; the returned function is owed when they are on their way. */
@@ -32,10 +34,16 @@ export function createSmallBlobs(blobs: Pick<BlobStore, 'quarantine'>): SmallBlo
   const seen = new LRUCache<Digest, true>({ max: SEEN })
   let sendingBytes = 0
 
+  const fits = (sizeBytes: number) => sendingBytes + sizeBytes <= SENDING_BYTES
+
   return {
+    held(digest) {
+      const bytes = cache.get(digest)
+      return bytes && fits(bytes.length) ? bytes : undefined
+    },
     async content(blob) {
       const { digest, sizeBytes } = blob
-      if (sizeBytes > MAX_BLOB_BYTES || sendingBytes + sizeBytes > SENDING_BYTES) return undefined
+      if (sizeBytes > MAX_BLOB_BYTES || !fits(sizeBytes)) return undefined
       const known = cache.get(digest)
       if (known) return known
       if (!seen.has(digest)) {

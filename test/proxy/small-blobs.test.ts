@@ -34,6 +34,19 @@ describe('small blobs in memory', () => {
     expect(await small.content(blob)).toBe(await small.content(blob))
   })
 
+  it('are had without their file once they were taken in, and not before', async () => {
+    const small = createSmallBlobs({ quarantine: async () => undefined })
+    const blob = blobOf(Buffer.from('a config'))
+    await small.content(blob)
+    expect(small.held(blob.digest)).toBeUndefined()
+
+    await small.content(blob)
+    expect(String(small.held(blob.digest))).toBe('a config')
+    const sent = small.sending(16 * 1024 * 1024)
+    expect(small.held(blob.digest)).toBeUndefined()
+    sent()
+  })
+
   it('never are what a disk has damaged: that is put away, to be fetched anew', async () => {
     const quarantined: Digest[] = []
     const small = createSmallBlobs({ quarantine: async (digest) => void quarantined.push(digest) })
