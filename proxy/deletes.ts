@@ -1,6 +1,6 @@
 /** Deletes of tags, manifests and blobs. What the primary removed is out of sight here before the client hears of it. */
 import type { Digest } from '../src/oci/digest.ts'
-import { headerValue } from '../src/oci/headers.ts'
+import { HEADERS, headerValue } from '../src/oci/headers.ts'
 import type { RepositoryName } from '../src/oci/reference.ts'
 import type { LinkKind } from '../src/store/repository-index.ts'
 import type { ForwardAnswer, Upstream } from '../src/upstream/upstream.ts'
@@ -49,7 +49,7 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
     if (isSuccess(answer)) await orLog(exchange, hide, 'deleted at the primary, but not hidden here')
     // No proof that it is absent (law 5), but whoever reads it next is to have the primary's word: registries delete the
     // parts of an index with it, and somebody else may have deleted it there.
-    if (answer.status === 404 && isJson(answer))
+    if (answer.status === 404 && isOfRegistry(answer))
       await orLog(exchange, doubt, 'not at the primary, but not asked about again here')
     await passThrough(exchange, answer, { idleMs: options.idleMs })
   }
@@ -89,9 +89,10 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
 
 type Remember = () => Promise<void>
 
-/** A registry's own word; a middlebox's 404 is a page (law 5). */
-function isJson(answer: ForwardAnswer): boolean {
-  return headerValue(answer.headers, 'content-type')?.startsWith('application/json') ?? false
+/** A registry's own word, which some label as text; a middlebox's 404 is a page (law 5). */
+function isOfRegistry({ headers }: ForwardAnswer): boolean {
+  const isJson = headerValue(headers, 'content-type')?.startsWith('application/json') ?? false
+  return isJson || headerValue(headers, HEADERS.apiVersion) !== undefined
 }
 
 /** 202 by the specification; some registries say 200 or 204. */

@@ -161,7 +161,7 @@ async function answerRequest(deps: ListenerDeps, exchange: HttpExchange): Promis
   })
   try {
     leave = deps.quota.enter(exchange.clientAddress)
-    route = parseRoute(exchange.path)
+    route = parseRoute(exchange.path, request.method)
     deps.metrics.httpInFlight.inc({ route: route.kind, method: request.method ?? '' })
     await deps.app(exchange, route)
   } catch (error) {

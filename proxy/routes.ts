@@ -28,8 +28,11 @@ export type Route =
 const REPOSITORY_PATH =
   /^\/v2\/(.*)\/(?:(manifests|blobs|referrers)\/([^/]*)|blobs\/uploads\/([^/]*)|tags\/(list)\/?)$/s
 
-/** The route of a raw path without its query. Throws `OciError` (400 or 404). */
-export function parseRoute(path: string): Route {
+/**
+ * The route of a raw path without its query. Throws `OciError` (400 or 404); for a tag that cannot be, `method` decides
+ * which: who reads it is told that there is no such manifest, who writes it what is wrong with it.
+ */
+export function parseRoute(path: string, method?: string): Route {
   if (path === '/v2/' || path === '/v2') return { kind: 'ping' }
   if (path === '/v2/_catalog') return { kind: 'catalog' }
   if (path === '/jwt/auth') return { kind: 'token' }
@@ -41,7 +44,7 @@ export function parseRoute(path: string): Route {
   if (list !== undefined) return { kind: 'tags', name }
   if (uploadId === '' || (keyword === 'blobs' && last === 'uploads')) return { kind: 'uploads', name }
   if (uploadId !== undefined) return { kind: 'upload', name, id: uploadId }
-  if (keyword === 'manifests') return { kind: 'manifest', name, reference: requireReference(last) }
+  if (keyword === 'manifests') return { kind: 'manifest', name, reference: requireReference(last, method) }
   return { kind: keyword === 'blobs' ? 'blob' : 'referrers', name, digest: requireDigest(last) }
 }
 
@@ -52,11 +55,11 @@ function requireDigest(text: string): Digest {
   return digest
 }
 
-function requireReference(text: string): Reference {
+function requireReference(text: string, method: string | undefined): Reference {
   const plain = text.replace(/%3a/i, ':')
   const reference = parseReference(plain)
   if (reference) return reference
-  throw plain.includes(':')
-    ? new OciError('DIGEST_INVALID', { detail: { digest: text.slice(0, 256) } })
-    : new OciError('TAG_INVALID', { detail: { tag: text.slice(0, 256) } })
+  if (plain.includes(':')) throw new OciError('DIGEST_INVALID', { detail: { digest: text.slice(0, 256) } })
+  const code = method === 'GET' || method === 'HEAD' ? 'MANIFEST_UNKNOWN' : 'TAG_INVALID'
+  throw new OciError(code, { detail: { tag: text.slice(0, 256) } })
 }

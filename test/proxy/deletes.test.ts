@@ -18,17 +18,20 @@ let gate: Promise<void>
 let requests: string[]
 let primary: HttpListener
 let contentType: string
+let apiVersion: Record<string, string>
 let site: WriteSite
 beforeEach(async () => {
   status = 202
   contentType = 'application/json; charset=utf-8'
+  apiVersion = {}
   gate = Promise.resolve()
   requests = []
   primary = await listenHttp((request, response) => {
     requests.push(`${request.method} ${request.url}`)
     void gate.then(() => {
       if (status === 0) response.destroy()
-      else response.writeHead(status, { 'content-length': 0, 'content-type': contentType }).end()
+      else
+        response.writeHead(status, { 'content-length': 0, 'content-type': contentType, ...apiVersion }).end()
     })
   })
   site = await startWriteSite(primary.url)
@@ -116,6 +119,16 @@ describe('a delete through the site', () => {
 
     expect((await index.link(NAME, 'manifest', DIGEST))?.confirmedAtMs).toBe(1) // Past any recheck, still served in an outage.
     expect((await index.link(NAME, 'layer', blob))?.confirmedAtMs).toBe(1)
+  })
+
+  it('that a registry answers in text, with its API version, has the next reader ask too', async () => {
+    status = 404
+    contentType = 'text/plain; charset=utf-8' // As olareg answers for the parts of an index that it deleted.
+    apiVersion = { 'docker-distribution-api-version': 'registry/2.0' }
+
+    await site.api.deleteManifest(NAME, DIGEST)
+
+    expect((await site.store.index.link(NAME, 'manifest', DIGEST))?.confirmedAtMs).toBe(1)
   })
 
   it('that an ingress answers with its own page leaves what is held as it was', async () => {

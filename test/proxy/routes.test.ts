@@ -4,9 +4,9 @@ import { OciError } from '../../src/oci/errors.ts'
 
 const DIGEST = `sha256:${'a'.repeat(64)}`
 
-function codeOf(path: string): string {
+function codeOf(path: string, method?: string): string {
   try {
-    parseRoute(path)
+    parseRoute(path, method)
   } catch (error) {
     if (error instanceof OciError) return `${error.status} ${error.code}`
     throw error
@@ -55,4 +55,17 @@ describe('routes', () => {
     ['/', '404 NOT_FOUND'],
     ['/status', '404 NOT_FOUND'],
   ])('refuses %j with %s', (path, code) => expect(codeOf(path)).toBe(code))
+
+  it.each([
+    ['GET', '404 MANIFEST_UNKNOWN'],
+    ['HEAD', '404 MANIFEST_UNKNOWN'],
+    ['PUT', '400 TAG_INVALID'],
+    ['DELETE', '400 TAG_INVALID'],
+  ])(
+    'answer a %s of a tag that cannot be with %s, as the official conformance suite wants it',
+    (method, code) => {
+      expect(codeOf('/v2/a/manifests/.INVALID_MANIFEST_NAME', method)).toBe(code)
+      expect(codeOf('/v2/a/manifests/md5:abc', method)).toBe('400 DIGEST_INVALID')
+    },
+  )
 })
