@@ -8,21 +8,36 @@ export interface Worse {
 }
 
 export interface Comparison {
+  /** Cases that ran directly: those that were not skipped. */
+  readonly ranDirect: number
   readonly passedDirect: number
   readonly passedThrough: number
   /** Cases that pass directly and do not pass through the secondary. */
   readonly worse: readonly Worse[]
+  /** Those of them that were expected to fail there; not among `worse`. */
+  readonly expected: readonly Worse[]
   /** Cases that fail on both sides, where the statuses answered differ: worth a look, no fault by itself. */
   readonly different: readonly Worse[]
 }
 
-export function compareRuns(direct: readonly CaseResult[], through: readonly CaseResult[]): Comparison {
+/** `mayFail`: whether a case that fails through the secondary fails there as it must. */
+export function compareRuns(
+  direct: readonly CaseResult[],
+  through: readonly CaseResult[],
+  mayFail: (through: CaseResult) => boolean = () => false,
+): Comparison {
   const others = byKey(through)
   const pairs = [...byKey(direct)].map(([key, result]) => ({ direct: result, through: others.get(key) }))
+  const lost = pairs.filter(
+    ({ direct, through }) => direct.status === 'passed' && through?.status !== 'passed',
+  )
+  const isExpected = ({ through }: Worse) => through?.status === 'failed' && mayFail(through)
   return {
+    ranDirect: direct.filter(({ status }) => status !== 'skipped').length,
     passedDirect: passed(direct),
     passedThrough: passed(through),
-    worse: pairs.filter(({ direct, through }) => direct.status === 'passed' && through?.status !== 'passed'),
+    worse: lost.filter((pair) => !isExpected(pair)),
+    expected: lost.filter(isExpected),
     different: pairs.filter(
       ({ direct, through }) =>
         direct.status === 'failed' &&

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { compareRuns } from './compare.ts'
 import { type CaseResult, type CaseStatus, readJunit, writeJunit } from './junit.ts'
+import { failsInOutage } from './official.ts'
 
 const result = (name: string, status: CaseStatus, output = ''): CaseResult => ({
   group: 'image',
@@ -17,9 +18,11 @@ describe('two runs of a suite', () => {
     const through = [result('push', 'passed'), result('cancel', 'passed')]
 
     expect(compareRuns(direct, through)).toEqual({
+      ranDirect: 2,
       passedDirect: 1,
       passedThrough: 2,
       worse: [],
+      expected: [],
       different: [],
     })
   })
@@ -33,6 +36,40 @@ describe('two runs of a suite', () => {
 
     expect(worse.map(({ direct }) => direct.name)).toEqual(['push'])
   })
+
+  it('may differ where a case must fail with the primary stopped, and nowhere else', () => {
+    const direct = [
+      result('nonexistent', 'passed'),
+      result('nonexistent', 'passed'),
+      result('pull', 'passed'),
+    ]
+    const through = [
+      result('nonexistent', 'failed'),
+      result('nonexistent', 'skipped'),
+      result('pull', 'failed'),
+    ]
+    const { worse, expected } = compareRuns(direct, through, ({ name }) => name === 'nonexistent')
+
+    expect(expected.map(({ through }) => through?.status)).toEqual(['failed'])
+    expect(worse.map(({ through }) => [through?.name, through?.status])).toEqual([
+      ['nonexistent', 'skipped'],
+      ['pull', 'failed'],
+    ])
+  })
+
+  it.each([
+    ['Pull Pull blobs GET nonexistent blob should result in 404 response', 503, true],
+    ['Pull Pull blobs GET nonexistent blob should result in 404 response', 500, false],
+    ['Pull Pull blobs GET request to existing blob URL should yield 200', 503, false],
+    ['Pull Pull manifests GET nonexistent manifest should return 404', 503, false],
+  ])(
+    'of the official suite may differ in an outage for a blob that is nowhere: %s, %i',
+    (name, status, may) => {
+      const message = `Expected\n    <int>: ${status}\nto equal\n    <int>: 404`
+
+      expect(failsInOutage({ ...result(name, 'failed'), message })).toBe(may)
+    },
+  )
 
   it('are compared in order where a suite runs the same case twice', () => {
     const direct = [result('push', 'passed'), result('push', 'passed')]

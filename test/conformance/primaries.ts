@@ -1,9 +1,9 @@
 /** The registries that are measured by themselves and behind a secondary, open to all, with every kind of deletion. */
-import { mkdir } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { startDockerRegistry } from '../support/docker-registry.ts'
+import { buildGoProgram } from '../support/go-program.ts'
 import { onFreePort } from '../support/port.ts'
-import { runProgram, startProgram, waitForHttp } from '../support/process.ts'
+import { startProgram, waitForHttp } from '../support/process.ts'
 
 export interface Primary extends AsyncDisposable {
   readonly url: string
@@ -18,11 +18,10 @@ export const PRIMARIES: Readonly<Record<string, () => Promise<Primary>>> = {
 }
 
 const OLAREG_MODULE = join(import.meta.dirname, 'olareg')
-const CACHE = join(import.meta.dirname, '../../node_modules/.cache/geo-registry')
 
 async function startOlareg(): Promise<Primary> {
   await using starting = new AsyncDisposableStack()
-  const program = await buildOlareg()
+  const program = await buildGoProgram(OLAREG_MODULE, 'github.com/olareg/olareg/cmd/olareg')
   const running = starting.use(
     await onFreePort(async (port) => {
       const where = ['--addr', '127.0.0.1', '--port', String(port), '--store-type', 'mem']
@@ -40,40 +39,4 @@ async function startOlareg(): Promise<Primary> {
     stop: async () => void (await running.stop()),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
-}
-
-/**
- * Built by Go from the version and the checksums in `olareg/go.mod` and `go.sum`; Go's own cache makes a second build
- * quick. Throws when Go is not installed (1.24 or newer is needed).
- */
-async function buildOlareg(): Promise<string> {
-  await mkdir(CACHE, { recursive: true })
-  const binary = join(CACHE, 'olareg')
-  const go = ['go', 'build', '-mod=readonly', '-o', binary, 'github.com/olareg/olareg/cmd/olareg']
-  await runProgram('nice', ['-n', '15', ...go], {
-    cwd: OLAREG_MODULE,
-    deadlineMs: 600_000,
-    env: inherited([
-      'HOME',
-      'PATH',
-      'GOPATH',
-      'GOCACHE',
-      'GOMODCACHE',
-      'GOPROXY',
-      'GOSUMDB',
-      'HTTPS_PROXY',
-      'SSL_CERT_FILE',
-    ]),
-  })
-  return binary
-}
-
-function inherited(names: readonly string[]): Record<string, string> {
-  const found = names.flatMap((name) => {
-    const value = process.env[name]
-    if (value === undefined) return []
-    // Where Go's own installer puts it, which few paths name.
-    return [[name, name === 'PATH' ? `${value}${delimiter}/usr/local/go/bin` : value] as const]
-  })
-  return { ...Object.fromEntries(found), CGO_ENABLED: '0' }
 }

@@ -1,21 +1,27 @@
-/** Content that is at a primary before a read-only run, and the settings that name it to the suite. */
+/** Content that is at a primary before a read-only run. */
 import { createRegistryApi, type RegistryApi } from '../support/registry-api.ts'
 import { allSamples, type Sample } from './samples.ts'
 
 const WANTED = ['image', 'index', 'artifact', 'artifacts-with-subject']
 
+export interface ReadOnlyContent {
+  readonly manifests: readonly { readonly digest: string; readonly tag?: string | undefined }[]
+  /** Digests. */
+  readonly blobs: readonly string[]
+  /** Digests of what something refers to. */
+  readonly referrers: readonly string[]
+}
+
 /** Pushes it; throws when the registry does not take it. */
-export async function pushReadOnlyContent(url: string, repository: string): Promise<Record<string, string>> {
+export async function pushReadOnlyContent(url: string, repository: string): Promise<ReadOnlyContent> {
   await using api = createRegistryApi(url)
   const samples = allSamples().filter(({ name }) => WANTED.includes(name))
   for (const sample of samples) await pushSample(api, repository, sample)
   const manifests = samples.flatMap((sample) => sample.manifests)
   return {
-    OCI_API_PUSH: 'false',
-    OCI_RO_DATA_TAGS: words(manifests.flatMap(({ tag }) => tag ?? [])),
-    OCI_RO_DATA_MANIFESTS: words(manifests.map(({ digest }) => digest)),
-    OCI_RO_DATA_BLOBS: words(samples.flatMap(({ blobs }) => blobs.map(({ digest }) => digest))),
-    OCI_RO_DATA_REFERRERS: words(manifests.flatMap(({ subject }) => subject ?? [])),
+    manifests: manifests.map(({ digest, tag }) => ({ digest, tag })),
+    blobs: [...new Set(samples.flatMap(({ blobs }) => blobs.map(({ digest }) => digest)))],
+    referrers: [...new Set(manifests.flatMap(({ subject }) => subject ?? []))],
   }
 }
 
@@ -30,8 +36,4 @@ async function pushSample(api: RegistryApi, repository: string, { blobs, manifes
     if (pushed.status !== 201)
       throw new Error(`pushing manifest ${tag ?? digest} was answered ${pushed.status}`)
   }
-}
-
-function words(texts: readonly string[]): string {
-  return [...new Set(texts)].join(' ')
 }

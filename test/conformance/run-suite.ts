@@ -3,39 +3,48 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ProgramError, runProgram } from '../support/process.ts'
 import { type CaseResult, readJunit } from './junit.ts'
+import type { ReadOnlyContent } from './read-only.ts'
 
 export const REPOSITORY = 'conformance/repo1'
-const OWN_SUITE = join(import.meta.dirname, 'suite.ts')
+/** Blobs are mounted from one to the other. */
+export const OTHER_REPOSITORY = 'conformance/repo2'
 
 export interface SuiteRun {
-  /** The official suite's program; undefined: our own cases. */
-  readonly suite: string | undefined
   /** The registry's origin. */
   readonly url: string
-  /** Where the reports stay. */
+  /** Where the reports stay; emptied first. */
   readonly folder: string
-  /** What is added to the settings of every run. */
-  readonly settings?: Readonly<Record<string, string>>
+  /** A second run at the same registry, on what the first one left there. */
+  readonly again?: boolean
+  /** What is there; nothing is pushed then. */
+  readonly content?: ReadOnlyContent
 }
 
-/** All kinds of content and all checks, but those that no released registry does. */
-const SETTINGS: Readonly<Record<string, string>> = {
-  OCI_VERSION: '1.1',
-  OCI_TLS: 'disabled',
-  OCI_REPO1: REPOSITORY,
-  OCI_REPO2: 'conformance/repo2',
-  OCI_API_BLOBS_DIGEST_HEADER: 'true',
-  OCI_API_BLOBS_UPLOAD_CANCEL: 'true',
-  OCI_API_MANIFESTS_DIGEST_HEADER: 'true',
-  OCI_DATA_SPARSE: 'true',
+export interface Suite {
+  /** What its result lines begin with. */
+  readonly label: string
+  /** The folder of its reports. */
+  readonly folder: string
+  /** Throws when the suite did not run: a registry that fails cases is a result. */
+  run(run: SuiteRun): Promise<CaseResult[]>
+  /**
+   * Whether the case failed as it must with the primary stopped: it asks for what is nowhere, and a site that cannot ask
+   * the primary says 503 (it does not know), never 404.
+   */
+  failsInOutage(result: CaseResult): boolean
 }
 
-/** Throws when the suite did not run: a registry that fails cases is a result. */
-export async function runSuite({ suite, url, folder, settings }: SuiteRun): Promise<CaseResult[]> {
+export interface SuiteProgram {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+  readonly folder: string
+}
+
+/** Runs a program that leaves `junit.xml` in `folder`. Throws when it broke off. */
+export async function runSuiteProgram({ command, args, env, folder }: SuiteProgram): Promise<CaseResult[]> {
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
-  const env = { ...SETTINGS, OCI_REGISTRY: new URL(url).host, OCI_RESULTS_DIR: folder, ...settings }
-  const [command, args] = suite === undefined ? [process.execPath, [OWN_SUITE]] : [suite, []]
   try {
     const { stdout, stderr } = await runProgram(command, args, { env, cwd: folder, deadlineMs: 600_000 })
     await writeFile(join(folder, 'output.txt'), stdout + stderr)

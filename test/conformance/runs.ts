@@ -9,11 +9,10 @@ import { until } from '../support/wait.ts'
 import { type Comparison, compareRuns } from './compare.ts'
 import type { Primary } from './primaries.ts'
 import { pushReadOnlyContent } from './read-only.ts'
-import { REPOSITORY, runSuite } from './run-suite.ts'
+import { REPOSITORY, type Suite } from './run-suite.ts'
 
 export interface RunOptions {
-  /** The official suite's program; undefined: our own cases. */
-  readonly suite: string | undefined
+  readonly suite: Suite
   /** Where the reports of this primary's runs stay. */
   readonly folder: string
 }
@@ -35,21 +34,18 @@ export async function compareWriting(
   await using alone = await start()
   await using behind = await start()
   await using site = await startSite(behind, { auth: { none: { push: true } } })
-  for (const [round, words] of [
-    ['', ''],
-    ['-again', ' once more'],
+  for (const [round, words, again] of [
+    ['', '', false],
+    ['-again', ' once more', true],
   ] as const) {
-    const direct = await runSuite({ suite, url: alone.url, folder: join(folder, `direct${round}`) })
-    const through = await runSuite({ suite, url: site.url, folder: join(folder, `through${round}`) })
+    const direct = await suite.run({ url: alone.url, folder: join(folder, `direct${round}`), again })
+    const through = await suite.run({ url: site.url, folder: join(folder, `through${round}`), again })
     await writeFile(join(folder, `through${round}`, 'geo-registry.log'), site.logs())
     await report(words, compareRuns(direct, through))
   }
 }
 
-/**
- * The site is told of the repository, copies it, and has served all of it once; then its primary is gone. Referrers are
- * left out: in an outage a site says 503, since it cannot know what else refers to a manifest.
- */
+/** The site is told of the repository, copies it, and has served all of it once; then its primary is gone. */
 export async function compareReading(
   start: () => Promise<Primary>,
   { suite, folder }: RunOptions,
@@ -62,15 +58,15 @@ export async function compareReading(
     http: { events: { addr: eventsAddress } },
     replication: { enabled: true, requests: '1000/s', notifications: { secret: SECRET } },
   })
-  const settings = { ...(await pushReadOnlyContent(primary.url, REPOSITORY)), OCI_API_REFERRER: 'false' }
-  const run = (url: string, words: string) => runSuite({ suite, url, folder: join(folder, words), settings })
+  const content = await pushReadOnlyContent(primary.url, REPOSITORY)
+  const run = (url: string, words: string) => suite.run({ url, folder: join(folder, words), content })
   const direct = await run(primary.url, 'read-only-direct')
   await copied(site, eventsAddress)
   await run(site.url, 'read-only-primary-running')
   await primary.stop()
   const through = await run(site.url, 'read-only-primary-stopped')
   await writeFile(join(folder, 'read-only-primary-stopped', 'geo-registry.log'), site.logs())
-  await report(' read-only, primary stopped', compareRuns(direct, through))
+  await report(' read-only, primary stopped', compareRuns(direct, through, suite.failsInOutage))
 }
 
 async function startSite(primary: Primary, config: Tree): Promise<GeoRegistry> {

@@ -1,8 +1,9 @@
 /**
  * Our own cases after the OCI distribution specification 1.1, as a program that is configured and reports as the
- * official suite does (`github.com/opencontainers/distribution-spec/conformance`), so that either can be run in the
- * other's place. Read: `OCI_REGISTRY`, `OCI_REPO1`, `OCI_REPO2`, `OCI_RESULTS_DIR`, `OCI_API_PUSH`, `OCI_API_REFERRER`,
- * `OCI_RO_DATA_{TAGS,MANIFESTS,BLOBS,REFERRERS}`; else every kind of content and every check is always on. Leaves `junit.xml`.
+ * specification's newer suite does (see `official.ts`), so that either can be run in the other's place. Read:
+ * `OCI_REGISTRY`, `OCI_REPO1`, `OCI_REPO2`, `OCI_RESULTS_DIR`, `OCI_API_PUSH`, `OCI_API_REFERRER`,
+ * `OCI_RO_DATA_{TAGS,MANIFESTS,BLOBS,REFERRERS}`; else every kind of content and every check is always on. Leaves
+ * `junit.xml`.
  * Status 0: every case passed; 1: some did not; 2: it could not run.
  */
 import { mkdir, writeFile } from 'node:fs/promises'
