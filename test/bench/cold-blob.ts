@@ -6,7 +6,7 @@ import { readLast } from './readers.ts'
 import { absolute, atMost, mebibytes, megabytesPerSecond, milliseconds, type Row } from './report.ts'
 import { expectStatus, getBlob, getManifest, LONG_LINE, MIB, REPOSITORY, type Scene } from './scene.ts'
 
-const ROUNDS = 7
+const ROUNDS = 5
 const SIZE_BYTES = 256 * MIB
 const WARM_UPS = 30
 const WARM_UP_BYTES = MIB

@@ -1,7 +1,9 @@
 /** Blobs that are here, small ones and big ones, against NGINX's sendfile of the same bytes. */
+import { join } from 'node:path'
 import type { Content } from '../support/content.ts'
 import type { GeoRegistry } from '../support/geo-registry.ts'
 import { type Nginx, startNginx } from '../support/nginx.ts'
+import { tempFolder } from '../support/temp.ts'
 import { median, takeTurns } from './measure.ts'
 import { throughput } from './readers.ts'
 import { atLeast, mebibytes, megabytesPerSecond, type Row } from './report.ts'
@@ -15,8 +17,12 @@ const CASES = [
 ]
 
 export async function measureWarmBlob(scene: Scene): Promise<Row[]> {
-  await using site = await scene.startSite()
-  await using nginx = await startNginx({ servers: [{ root: scene.primary.root }] })
+  await using logs = await tempFolder('bench-logs')
+  await using site = await scene.startSite({ logFile: join(logs.path, 'access.log') })
+  await using nginx = await startNginx({
+    servers: [{ root: scene.primary.root }],
+    accessLog: join(logs.path, 'nginx.log'),
+  })
   const rows: Row[] = []
   for (const { sizeBytes, connections, bound } of CASES) {
     const blob = await scene.blob(sizeBytes)
