@@ -89,10 +89,14 @@ export function createDeletes(deps: DeletesDeps, options: DeletesOptions): Delet
 
 type Remember = () => Promise<void>
 
-/** A registry's own word, which some label as text; a middlebox's 404 is a page (law 5). */
+/**
+ * A registry's own word; a middlebox's 404 is a page (law 5). olareg labels its words as text, and says its API version; so
+ * does an NGINX set up by Docker's recipe, of its own pages.
+ */
 function isOfRegistry({ headers }: ForwardAnswer): boolean {
-  const isJson = headerValue(headers, 'content-type')?.startsWith('application/json') ?? false
-  return isJson || headerValue(headers, HEADERS.apiVersion) !== undefined
+  const contentType = headerValue(headers, 'content-type') ?? ''
+  if (contentType.startsWith('text/html')) return false
+  return contentType.startsWith('application/json') || headerValue(headers, HEADERS.apiVersion) !== undefined
 }
 
 /** 202 by the specification; some registries say 200 or 204. */
