@@ -2,6 +2,7 @@
  * Time that passes only when it is told to: what is due is done in its order, and all that it causes is done before the
  * next. Chance comes from a seed, so that a run is the same again.
  */
+import { createChance } from '../support/chance.ts'
 
 export interface VirtualTime {
   readonly nowMs: number
@@ -93,16 +94,5 @@ export function createVirtualTime(seed: number): VirtualTime {
       if (picked === undefined) throw new Error('the model is wrong: nothing to pick from')
       return picked
     },
-  }
-}
-
-/** mulberry32: the same numbers for the same seed. */
-function createChance(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
 }

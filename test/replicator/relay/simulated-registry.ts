@@ -2,7 +2,9 @@
  * A registry of several processes and the relay beside it, in a time of its own: FIFO queues with a limit, senders that
  * try, repeat and give up, lines that lose or delay. It knows what was acknowledged, and holds the watermark against it.
  */
+
 import { createEpochs, type Epochs } from '../../../replicator/relay/epochs.ts'
+import { createChance } from '../../support/chance.ts'
 
 export interface RegistryOptions {
   readonly seed: number
@@ -258,16 +260,5 @@ export function createSimulatedRegistry(count: number, options: RegistryOptions)
       epochs.instances(named.map(({ address }) => address))
     },
     loseNames: () => epochs.unresolved(new Error('no answer')),
-  }
-}
-
-/** mulberry32: the same numbers for the same seed. */
-function createChance(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
 }
