@@ -1,6 +1,6 @@
 /** A blob that is not here yet: over a long line against asking the primary oneself, and without any line. */
 import { startLink } from '../support/link.ts'
-import { median, takeTurns } from './measure.ts'
+import { median, takeTurns, writtenBack } from './measure.ts'
 import type { Reading } from './reader.ts'
 import { readLast } from './readers.ts'
 import { absolute, atMost, mebibytes, megabytesPerSecond, milliseconds, type Row } from './report.ts'
@@ -20,11 +20,9 @@ async function overTheLine(scene: Scene): Promise<Row[]> {
   await using link = await startLink({ target: scene.primary.url, ...LONG_LINE })
   await using site = await scene.startSite({ primary: link.url })
   await warmUp(scene, site.url)
-  const pull = async (url: string, round: number) =>
-    await readLast(url, [getManifest(scene), getBlob(scene, await scene.blob(SIZE_BYTES, round))])
   const readings = await takeTurns(ROUNDS, {
-    site: (round) => pull(site.url, round),
-    direct: (round) => pull(link.url, round),
+    site: (round) => pull(scene, site.url, round),
+    direct: (round) => pull(scene, link.url, round),
   })
   await expectBytes(scene, site.url)
   const work = `cold blob of ${mebibytes(SIZE_BYTES)}, 100 MB/s and 20 ms each way`
@@ -49,11 +47,9 @@ async function overTheLine(scene: Scene): Promise<Row[]> {
 async function onLoopback(scene: Scene): Promise<Row> {
   await using site = await scene.startSite()
   await warmUp(scene, site.url)
-  const pull = async (url: string, round: number) =>
-    await readLast(url, [getManifest(scene), getBlob(scene, await scene.blob(SIZE_BYTES, round))])
   const readings = await takeTurns(ROUNDS, {
-    site: (round) => pull(site.url, round),
-    direct: (round) => pull(scene.primary.url, round),
+    site: (round) => pull(scene, site.url, round),
+    direct: (round) => pull(scene, scene.primary.url, round),
   })
   const rate = ({ totalMs }: Reading) => (SIZE_BYTES / totalMs) * 1000
   const [ours, theirs] = [rate(medians(readings.site)), rate(medians(readings.direct))]
@@ -66,6 +62,13 @@ async function onLoopback(scene: Scene): Promise<Row> {
     ),
     against: `direct ${megabytesPerSecond(theirs)}`,
   }
+}
+
+/** The blob is pushed to the primary first: what that leaves for the disk is not the reader's. */
+async function pull(scene: Scene, url: string, round: number): Promise<Reading> {
+  const blob = await scene.blob(SIZE_BYTES, round)
+  await writtenBack()
+  return await readLast(url, [getManifest(scene), getBlob(scene, blob)])
 }
 
 /** Connections to the primary are kept warm, and compilers warm up: what is measured is a site in service. */

@@ -14,6 +14,11 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.ceil(share * sorted.length) - 1] ?? Number.NaN
 }
 
+/** What was written before is on the disk: no contender is measured while another's work, or the primary's, still goes there. */
+export async function writtenBack(): Promise<void> {
+  await runProgram('sync', [])
+}
+
 /**
  * Every contender once per round, each round beginning with another one, so that noise and heat hit all alike. `round`
  * counts from 0.
@@ -27,6 +32,7 @@ export async function takeTurns<K extends string, T>(
   for (let round = 0; round < rounds; round++) {
     const first = round % names.length
     for (const name of [...names.slice(first), ...names.slice(0, first)]) {
+      await writtenBack()
       figures[name].push(await contenders[name](round))
     }
   }

@@ -10,7 +10,7 @@ import { mintToken, repositoryAccess } from '../support/keys.ts'
 import { bearer } from '../support/login.ts'
 import { pushImage } from '../support/push-image.ts'
 import { until } from '../support/wait.ts'
-import { median, takeTurns } from './measure.ts'
+import { median, takeTurns, writtenBack } from './measure.ts'
 import type { PlannedRequest } from './reader.ts'
 import { read, throughput } from './readers.ts'
 import { tagIsHere } from './replication-held.ts'
@@ -18,8 +18,7 @@ import { atLeast, information, mebibytes, megabytesPerSecond, type Row } from '.
 import { expectStatus, LONG_LINE, MIB } from './scene.ts'
 
 const ROUNDS = 3
-/** Long enough that what fills the connections' buffers at first, as fast as the line, is a small part of it. */
-const FOR_MS = 16_000
+const FOR_MS = 8000
 const CASES = [
   { sizeBytes: MIB, connections: 8 },
   { sizeBytes: 512 * MIB, connections: 4 },
@@ -115,8 +114,11 @@ async function whileCopying(
 ): Promise<number> {
   const tag = image.digest.slice(-12)
   await pushImage(site.there, COPIED, tag, image)
+  // What the primary wrote is not this site's work.
+  await writtenBack()
   await lineIsBusy(site)
   const rate = await measured(site, clients, onRate)
+  await lineIsBusy(site) // Else it was copied before the clients had ended, and nothing was measured.
   await tagIsHere({ root: site.one.site.root, repository: COPIED, tag }, image)
   // What comes next is measured beside nothing at all.
   await site.inStep()
