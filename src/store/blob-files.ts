@@ -63,7 +63,8 @@ export async function removeUnlessYoung(
   const aside = join(asideFolder, randomUUID())
   const moved = await rename(path, aside).then(() => true, ignoring('ENOENT'))
   if (!moved) return false
-  const isYoung = (await stat(aside)).mtimeMs >= youngMs
+  // Gone: another collection took it for what a crash had left, as only what is old is.
+  const isYoung = ((await stat(aside).catch(ignoring('ENOENT')))?.mtimeMs ?? 0) >= youngMs
   if (isYoung) await putBack(aside, path)
   await unlink(aside).catch(ignoring('ENOENT'))
   if (!isYoung) await removeFolderOf(path)

@@ -1,7 +1,8 @@
 /** Blobs of a shared store: replaced and removed files, and a garbage collection in one process while another links. */
-import { readSync } from 'node:fs'
-import { mkdir, stat, utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdirSync, readSync, rmSync } from 'node:fs'
+import { mkdir, readdir, stat, utimes, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Digest } from '../../src/oci/digest.ts'
 import { removeUnlessYoung, touch } from '../../src/store/blob-files.ts'
@@ -132,6 +133,37 @@ describe('a garbage collection beside another process', () => {
     expect(await removeUnlessYoung(path, folder.path, youngMs)).toBe(true)
     expect(await touch(path)).toBe(false)
     expect(await removeUnlessYoung(path, folder.path, youngMs)).toBe(false)
+  })
+
+  it('takes what is old also where another one clears the temporary folder at that moment', async () => {
+    await using folder = await tempFolder('blob')
+    const aside = join(folder.path, 'aside')
+    await mkdir(aside)
+    const old = new Date(Date.now() - 2 * DAY_MS)
+    const paths = Array.from({ length: 300 }, (_, index) => join(folder.path, `${index}`, 'data'))
+    for (const path of paths) {
+      await mkdir(dirname(path))
+      await writeFile(path, 'content')
+      await utimes(path, old, old)
+    }
+
+    let taken = 0
+    let done = false
+    const removing = Promise.all(paths.map((path) => removeUnlessYoung(path, aside, Date.now() - DAY_MS)))
+    const removed = removing.finally(() => {
+      done = true
+    })
+    while (!done) {
+      for (const name of readdirSync(aside)) {
+        rmSync(join(aside, name), { force: true })
+        taken += 1
+      }
+      await setImmediate()
+    }
+
+    expect(taken).toBeGreaterThan(0)
+    expect(await removed).not.toContain(false)
+    expect(await readdir(aside)).toEqual([])
   })
 
   it('that killed a linked blob all the same leaves a miss: the content is fetched and served again', async () => {
