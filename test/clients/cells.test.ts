@@ -1,6 +1,16 @@
 /** The matrix says what is worse through the secondary, and only that fails a run. */
 import { describe, expect, it } from 'vitest'
-import { anyFailed, asMarkdown, asText, cellOf, type Phase, rowsOf, type Step } from './cells.ts'
+import {
+  anyFailed,
+  asMarkdown,
+  asText,
+  CLIENT_OPERATIONS,
+  cellOf,
+  type Phase,
+  rowsOf,
+  SIGNER_OPERATIONS,
+  type Step,
+} from './cells.ts'
 
 const step = (phase: Phase, ok: boolean, client: string = 'docker'): Step => ({
   client,
@@ -44,6 +54,7 @@ describe('the table', () => {
       { client: 'docker', version: '20.10.24' },
       { client: 'ctr', version: '1.6.20' },
     ],
+    CLIENT_OPERATIONS,
     [step('direct', true), step('cold', false)],
   )
 
@@ -59,5 +70,12 @@ describe('the table', () => {
     expect(head).toMatch(/^\| client \| version \| login \|/)
     expect(rule?.match(/---/g)).toHaveLength(rows[0]?.length ?? 0)
     expect(docker).toMatch(/^\| docker \| 20\.10\.24 \| n\/a \|/)
+  })
+
+  it('of those that sign has columns of its own', () => {
+    const taken: Step = { ...step('through', false, 'cosign'), operation: 'other key' }
+    const [head, cosign] = rowsOf([{ client: 'cosign', version: '2.6.5' }], SIGNER_OPERATIONS, [taken])
+    expect(head?.slice(0, 4)).toEqual(['client', 'version', 'login', 'sign'])
+    expect(cosign?.[head?.indexOf('other key') ?? 0]).toBe('failed: through')
   })
 })

@@ -1,6 +1,7 @@
 /** From what was done to what a table says of it. */
 
-export const OPERATIONS = [
+/** The columns of the table of clients. */
+export const CLIENT_OPERATIONS = [
   'login',
   'push',
   'by tag',
@@ -12,7 +13,19 @@ export const OPERATIONS = [
   'tags',
   'push, primary stopped',
 ] as const
-export type Operation = (typeof OPERATIONS)[number]
+/** The columns of the table of those that sign. */
+export const SIGNER_OPERATIONS = [
+  'login',
+  'sign',
+  'verify',
+  'other key',
+  'changed image',
+  'copy',
+  'delete',
+  'sign, primary stopped',
+] as const
+
+export type Operation = (typeof CLIENT_OPERATIONS | typeof SIGNER_OPERATIONS)[number]
 
 /** `direct` is at the primary, for comparison; all others through the secondary. */
 export type Phase = 'direct' | 'through' | 'cold' | 'warm' | 'stopped'
@@ -56,14 +69,18 @@ export interface Row {
 }
 
 /** Rows of columns, the first of them the head. */
-export function rowsOf(clients: readonly Row[], steps: readonly Step[]): string[][] {
-  const head = ['client', 'version', ...OPERATIONS]
+export function rowsOf(
+  clients: readonly Row[],
+  operations: readonly Operation[],
+  steps: readonly Step[],
+): string[][] {
+  const head = ['client', 'version', ...operations]
   return [
     head,
     ...clients.map(({ client, version }) => [
       client,
       version,
-      ...OPERATIONS.map((operation) => textOf(cellOf(steps, client, operation))),
+      ...operations.map((operation) => textOf(cellOf(steps, client, operation))),
     ]),
   ]
 }

@@ -14,14 +14,18 @@ export interface GoProgram extends AsyncDisposable {
   run(args: readonly string[], input?: string): Promise<string>
 }
 
-export async function startGoProgram(name: string): Promise<GoProgram> {
+/** `settings`: environment variables beside those of its home. */
+export async function startGoProgram(
+  name: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<GoProgram> {
   const folder = join(MODULES, name)
   const goMod = await readFile(join(folder, 'go.mod'), 'utf8')
   const mainPackage = /^tool (\S+)$/m.exec(goMod)?.[1]
   if (mainPackage === undefined) throw new Error(`${folder}/go.mod names no tool`)
   const binary = await buildGoProgram(folder, mainPackage)
   const home = await tempFolder(name)
-  const env = { HOME: home.path, DOCKER_CONFIG: home.path, TMPDIR: home.path }
+  const env = { HOME: home.path, DOCKER_CONFIG: home.path, TMPDIR: home.path, ...settings }
   return {
     version: pinned(goMod, mainPackage),
     home,

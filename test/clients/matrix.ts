@@ -1,73 +1,21 @@
 /** What every client is asked to do: at the primary, through the secondary, and once more when the primary is gone. */
 import { DEVELOPER } from '../e2e/clients/two-sites.ts'
 import { buildImage, buildMultiArch, type Image } from '../support/images.ts'
-import { ProgramError } from '../support/process.ts'
 import { pushImage } from '../support/push-image.ts'
-import type { Operation, Phase, Step } from './cells.ts'
+import type { Step } from './cells.ts'
 import type { Sites } from './sites.ts'
+import { createSteps, type Matrix, outageRefusal } from './steps.ts'
 import { type Tool, VERSION } from './tool.ts'
 import { expectHeld, expectPushed } from './verify.ts'
 
 const PULLS = ['by tag', 'by digest', 'index'] as const
 type Pull = (typeof PULLS)[number]
 
-/** What any of them shows of our 503, in the words of its status or of our error. */
-const OUTAGE = /\b503\b|unavailable/i
-
-/** Room for the answers to a HEAD or two, none for a layer of an image. */
-const WARM_BYTES = 4096
-
-export interface Matrix {
-  /** With the primary running: nothing else may go on meanwhile, as the bytes over the link are counted. */
-  run(): Promise<void>
-  /** With the primary stopped, and no push done since `run`. */
-  runStopped(): Promise<void>
-}
-
 /** Steps are given to `done` as they happen; what a client fails at is a step, never an error. */
 export function createMatrix(sites: Sites, tool: Tool, done: (step: Step) => void): Matrix {
-  const named = ({ host }: { readonly host: string }) =>
-    host.replace('127.0.0.1', tool.hostname ?? '127.0.0.1')
-  const at = { direct: named(sites.primary), through: named(sites.site) }
+  const { at, step, counted, both } = createSteps(sites, tool, done)
   const repositoryOf = (what: string) => `team/${tool.name}/${what.replaceAll(' ', '-')}`
   const published = new Map<Pull, Image>()
-
-  async function step(operation: Operation, phase: Phase, action: () => Promise<unknown>): Promise<void> {
-    const startedAt = performance.now()
-    let words = ''
-    let ok = true
-    try {
-      const result = await action()
-      if (typeof result === 'string') words = result
-    } catch (error) {
-      ok = false
-      words = error instanceof Error ? error.message : String(error)
-    }
-    done({
-      client: tool.name,
-      operation,
-      phase,
-      ok,
-      words,
-      tookMs: Math.round(performance.now() - startedAt),
-    })
-  }
-
-  async function counted(operation: Operation, phase: Phase, action: () => Promise<void>): Promise<void> {
-    const before = sites.link.counts()
-    await step(operation, phase, async () => {
-      await action()
-      const after = sites.link.counts()
-      const down = after.down - before.down
-      if (phase === 'warm' && down > WARM_BYTES) throw new Error(`${down} bytes were fetched once more`)
-      return `${after.up - before.up} bytes up, ${down} down over the link`
-    })
-  }
-
-  const both = async (operation: Operation, action: (host: string, name: string) => Promise<void>) => {
-    await step(operation, 'direct', () => action(at.direct, `direct-${operation}`))
-    await counted(operation, 'through', () => action(at.through, `through-${operation}`))
-  }
 
   async function sample(repository: string, pull?: Pull): Promise<Image> {
     const seed = `${repository} ${sites.site.port}`
@@ -122,13 +70,9 @@ export function createMatrix(sites: Sites, tool: Tool, done: (step: Step) => voi
     async runStopped() {
       for (const pull of pulls()) await step(pull, 'stopped', () => pulled(pull, at.through))
       const repository = repositoryOf('in-an-outage')
-      await step('push, primary stopped', 'stopped', async () => {
-        const words = await refusal(
-          tool.push(`${at.through}/${repository}:${VERSION}`, await sample(repository)),
-        )
-        if (!OUTAGE.test(words)) throw new Error(`the client does not tell of the outage: ${words}`)
-        return words
-      })
+      await step('push, primary stopped', 'stopped', async () =>
+        outageRefusal(tool.push(`${at.through}/${repository}:${VERSION}`, await sample(repository))),
+      )
     },
   }
 
@@ -176,15 +120,4 @@ export function createMatrix(sites: Sites, tool: Tool, done: (step: Step) => voi
       })
     }
   }
-}
-
-/** What a client says that must not succeed. */
-async function refusal(push: Promise<unknown>): Promise<string> {
-  try {
-    await push
-  } catch (error) {
-    if (error instanceof ProgramError) return error.message
-    throw error
-  }
-  throw new Error('the push was taken')
 }

@@ -19,7 +19,7 @@ export const PRIMARIES: Readonly<Record<string, () => Promise<Primary>>> = {
 
 const OLAREG_MODULE = join(import.meta.dirname, 'olareg')
 
-async function startOlareg(): Promise<Primary> {
+export async function startOlareg(): Promise<Primary> {
   await using starting = new AsyncDisposableStack()
   const program = await buildGoProgram(OLAREG_MODULE, 'github.com/olareg/olareg/cmd/olareg')
   const running = starting.use(

@@ -20,7 +20,7 @@ export async function buildGoProgram(
   const go = ['go', ...command, '-mod=readonly', '-o', binary, mainPackage]
   await runProgram('nice', ['-n', '15', ...go], {
     cwd: moduleFolder,
-    deadlineMs: 600_000,
+    deadlineMs: 1_800_000, // cosign takes 10 minutes of two busy cores.
     env: inherited([
       'HOME',
       'PATH',
