@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: how fast and how big, side by side in one run, as ratios. Options: `--only warm,cold,…` selects rows,
- * `--markdown` prints the README's table. The exit status is 0 though a bound is missed (a busy machine is no fault),
- * and 1 when something did not work.
+ * `--markdown` prints the README's table. `--peers` runs the comparison with other caches instead (`peers/run.ts`), with
+ * `--rounds N`, `--seed N`, `--json FILE`, `--svg FILE`, `--profile FOLDER`. The exit status is 0 though a bound is missed
+ * (a busy machine is no fault), and 1 when something did not work.
  */
 import { parseArgs } from 'node:util'
 import { installPrograms } from '../support/install.ts'
@@ -10,6 +11,7 @@ import { measureColdBlob } from './cold-blob.ts'
 import { describeMachine } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { measureOneFetch } from './one-fetch.ts'
+import { runPeers } from './peers/run.ts'
 import { measurePush } from './push.ts'
 import { measureRelayEvents } from './relay-events.ts'
 import { measureRelayWatermark } from './relay-watermark.ts'
@@ -45,7 +47,27 @@ const BENCHES: Readonly<Record<string, (scene: Scene) => Promise<Row[]>>> = {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { only: { type: 'string' }, markdown: { type: 'boolean' } } })
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      markdown: { type: 'boolean', default: false },
+      peers: { type: 'boolean', default: false },
+      rounds: { type: 'string', default: '3' },
+      seed: { type: 'string' },
+      json: { type: 'string' },
+      svg: { type: 'string' },
+      profile: { type: 'string' },
+    },
+  })
+  const { markdown, json, svg, profile } = values
+  if (values.peers) {
+    if (values.only !== undefined) throw new Error('--peers is one comparison: leave --only out')
+    const rounds = wholeNumber('--rounds', values.rounds)
+    const seed = values.seed === undefined ? {} : { seed: wholeNumber('--seed', values.seed) }
+    await installPrograms(['docker-registry', 'nginx', 'wrk', 'openssl'])
+    await runPeers({ rounds, ...seed, markdown, json, svg, profile })
+    return
+  }
   const wanted = select(values.only)
   await installPrograms(['docker-registry', 'nginx', 'wrk', 'openssl', 'pg_ctlcluster'])
   const machine = await describeMachine()
@@ -61,7 +83,13 @@ async function main(): Promise<void> {
     }
     process.stderr.write(` ${Math.round((performance.now() - startedAtMs) / 1000)} s\n`)
   }
-  print(rows, machine, values.markdown ? markdownTable : textTable)
+  print(rows, machine, markdown ? markdownTable : textTable)
+}
+
+function wholeNumber(option: string, text: string): number {
+  if (!/^\d{1,10}$/.test(text) || Number(text) < 1)
+    throw new Error(`${option} ${text}: expected a whole number from 1`)
+  return Number(text)
 }
 
 function select(only: string | undefined): [name: string, (scene: Scene) => Promise<Row[]>][] {

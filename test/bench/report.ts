@@ -41,7 +41,7 @@ export function times(value: number): string {
   return `${value >= 20 ? grouped(value) : value.toFixed(value < 2 ? 3 : 1)} ×`
 }
 
-function grouped(value: number): string {
+export function grouped(value: number): string {
   return Math.round(value)
     .toString()
     .replace(/\B(?=(?:\d{3})+$)/g, '\u202f')

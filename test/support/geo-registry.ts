@@ -27,6 +27,8 @@ export interface GeoRegistryOptions {
   readonly launcher?: readonly string[]
   /** Options of node itself: `--max-old-space-size=128`. */
   readonly nodeOptions?: readonly string[]
+  /** How long each start may take; default 15 s. */
+  readonly readyWithinMs?: number
 }
 
 export type LogLine = Readonly<Record<string, unknown>>
@@ -93,6 +95,7 @@ export async function startGeoRegistry(initial: GeoRegistryOptions): Promise<Geo
     )
     await waitForHttp(program, `http://127.0.0.1:${adminPort}/-/readiness`, {
       accept: (status) => status === 200,
+      ...(options.readyWithinMs !== undefined && { deadlineMs: options.readyWithinMs }),
     })
     return { program, port, adminPort }
   }
@@ -186,7 +189,8 @@ function parseLine(line: string): LogLine | undefined {
   }
 }
 
-async function memoryOf(pid: number): Promise<{ residentBytes: number; peakBytes: number }> {
+/** Of any process of this machine. */
+export async function memoryOf(pid: number): Promise<{ residentBytes: number; peakBytes: number }> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const kib = (field: string) =>
     Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? Number.NaN)

@@ -21,8 +21,12 @@ export interface NginxServer {
 
 export interface NginxOptions {
   readonly servers: readonly NginxServer[]
+  /** Further lines inside the http block, such as a `proxy_cache_path`. */
+  readonly http?: string
   /** Groups of origins that take turns, by the name that stands for a host in `proxyTo`. Default none. */
   readonly balanced?: Readonly<Record<string, readonly string[]>>
+  /** Connections kept to each such group, shared by all clients; default none. */
+  readonly keepalive?: number
   /** File of its access log, in batches as a busy server's is written; default none. */
   readonly accessLog?: string
   /** Speaks TLS with this key's certificate; default plain HTTP. */
@@ -74,7 +78,8 @@ function configuration(options: NginxOptions, folder: string, port: number): str
   const tls = options.tls ? `ssl_certificate ${folder}/tls.crt; ssl_certificate_key ${folder}/tls.key;` : ''
   const groups = Object.entries(options.balanced ?? {}).map(([name, origins]) => {
     const members = origins.map((origin) => `server ${new URL(origin).host};`)
-    return `upstream ${name} { ${members.join(' ')} }`
+    const kept = options.keepalive === undefined ? '' : `keepalive ${options.keepalive};`
+    return `upstream ${name} { ${members.join(' ')} ${kept} }`
   })
   const servers = options.servers.map((server, index) => {
     const { name = '_', root, proxyTo, extra = '' } = server
@@ -109,6 +114,7 @@ http {
   default_type application/octet-stream;
   ${tls}
   ${groups.join('\n  ')}
+  ${options.http ?? ''}
   ${servers.join('\n')}
 }
 `
