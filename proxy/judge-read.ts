@@ -20,7 +20,7 @@ export async function judgeRead(
   errorBodyMs: number,
 ): Promise<void> {
   const { status } = answer
-  const contentType = headerValue(answer.headers, 'content-type') ?? ''
+  const contentType = headerValue(answer.headers, 'content-type')?.toLowerCase() ?? ''
   if (status === 200 && contentType.startsWith('text/')) {
     answer.body.destroy()
     throw new UpstreamError('faulty', `the primary answered with ${contentType}: is upstream.url a registry?`)

@@ -16,6 +16,7 @@ import { logAccess } from './access-log.ts'
 import type { App } from './app.ts'
 import { createClientAddress } from './client-address.ts'
 import type { ClientQuota } from './client-quota.ts'
+import { watchConnections } from './connections.ts'
 import type { Access, Exchange } from './exchange.ts'
 import { answerError, isUncoordinated } from './on-error.ts'
 import { parseRoute, type Route } from './routes.ts'
@@ -38,6 +39,8 @@ export interface ListenerOptions {
   readonly trustedProxies: readonly string[]
   /** How long a client may leave the rest of an answer untaken; default 5 minutes (`http.idletimeout`). */
   readonly idleTimeoutMs?: number
+  /** Connections at once; default as many as leave room for files. */
+  readonly maxConnections?: number
   /** PEM; the public listener speaks TLS when set. */
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined
 }
@@ -53,7 +56,8 @@ export interface Listener {
 const SERVER_OPTIONS = {
   /** Node's default of 5 minutes would cut a long upload; bodies have idle limits of their own. */
   requestTimeout: 0,
-  headersTimeout: 30_000,
+  /** Node's default of 30 s would let a client take twice as long. */
+  connectionsCheckingInterval: 1_000,
   /** Longer than any balancer's (Google's keeps idle connections 600 s), so that the balancer closes first. */
   keepAliveTimeout: 620_000,
   /** A GitLab token with many scopes passes node's 16 KiB. */
@@ -61,14 +65,11 @@ const SERVER_OPTIONS = {
   noDelay: true,
 }
 
+/** How long the head of a request may take to arrive, a TLS handshake before it too; less with a shorter idle timeout. */
+const HEAD_MS = 30_000
+
 /** How soon a connection that becomes idle while the site drains is closed. */
 const IDLE_LOOK_MS = 50
-
-/** What node's parser can find wrong with a request, where that is more than a bad one. */
-const CLIENT_ERRORS: Readonly<Record<string, string>> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-}
 
 /** Before access has been decided nothing is sent on anybody's behalf. */
 const NO_ACCESS: Access = {
@@ -83,11 +84,7 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
   const shutdown = new AbortController()
   let draining = false
 
-  /** The latest on each connection. */
-  const answers = new WeakMap<object, ServerResponse>()
-
   const begin = (request: IncomingMessage, response: ServerResponse) => {
-    answers.set(request.socket, response)
     const exchange = new HttpExchange(request, response, deps.log, clientAddress, shutdown.signal)
     if (draining) response.setHeader('connection', 'close')
     // A handler that has said all has nobody left to watch over what the client has yet to take.
@@ -97,25 +94,14 @@ export async function startListener(deps: ListenerDeps, options: ListenerOptions
     void answerRequest(deps, exchange)
   }
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
-    // One that was sent ahead waits for its turn: of what is written before, node never says what became of it when
-    // the client leaves.
-    if (response.socket) begin(request, response)
-    else response.once('socket', () => begin(request, response))
+    connections.inTurn(request, response, () => begin(request, response))
   }
+  const headersTimeout = Math.min(HEAD_MS, idleTimeoutMs)
+  const limits = { ...SERVER_OPTIONS, headersTimeout }
   const server: Server | TlsServer = options.tls
-    ? createTlsServer({ ...SERVER_OPTIONS, ...options.tls }, onRequest)
-    : createServer(SERVER_OPTIONS, onRequest)
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    // A word of ours in the middle of an answer would be taken for a part of it.
-    const answer = answers.get(socket)
-    const hasBegun = answer?.headersSent && !answer.writableFinished
-    if (hasBegun || !socket.writable || error.code === 'ECONNRESET') {
-      socket.destroy()
-      return
-    }
-    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request'
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-  })
+    ? createTlsServer({ ...limits, handshakeTimeout: headersTimeout, ...options.tls }, onRequest)
+    : createServer(limits, onRequest)
+  const connections = watchConnections(server, { log: deps.log, maxConnections: options.maxConnections })
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)

@@ -69,7 +69,9 @@ export function createLocations(options: LocationsOptions): Locations {
     }
     if (OTHER_SCHEME.test(text)) throw unusable(text)
     if (text.startsWith('/')) return (ORIGIN.exec(base)?.[0] ?? upstreamOrigin) + text
-    return new URL(text, base).href
+    const url = URL.parse(text, base)
+    if (!url || !isWeb(url)) throw unusable(text)
+    return url.href
   }
 
   function path(url: string): string | undefined {
@@ -90,7 +92,7 @@ export function createLocations(options: LocationsOptions): Locations {
   }
 
   function link(header: string): string {
-    return header.replace(/<(?:https?:)?\/\/[^/?#>]*(\/[^>]*)>/gi, '<$1>')
+    return header.replace(/<([^<>]*)>/g, (_, target: string) => `<${ownTarget(target)}>`)
   }
 
   function target(rawPath: string, query: string, name: RepositoryName): UploadTarget {
@@ -151,6 +153,24 @@ function routeOf(pathAndQuery: string): ReturnType<typeof parseRoute> | undefine
   }
 }
 
+function isWeb({ protocol }: URL): boolean {
+  return protocol === 'https:' || protocol === 'http:'
+}
+
+/** Where a client could know this site; it may take `https:host` for another's name under the one and not the other. */
+const OWN_BASES = ['http://site.invalid/v2/', 'https://site.invalid/v2/']
+
+/** The target of a link as a client finds it under this site. Its text stays, where that leads nowhere else. */
+function ownTarget(target: string): string {
+  const urls = OWN_BASES.map((base) => URL.parse(target, base))
+  const elsewhere = urls.find((url) => url && isWeb(url) && url.host !== 'site.invalid')
+  if (!elsewhere) return target
+  const rest = ABSOLUTE.exec(target)?.[3] ?? ''
+  // Two slashes would begin another host's name, and clients take a backslash for one and leave out tabs.
+  if (/^\/[^/\\\t]/.test(rest)) return rest
+  return elsewhere.pathname.replace(/^\/+/, '/') + elsewhere.search
+}
+
 /** Host and port in lower case without the scheme's default port; undefined for what is no authority. */
 function hostOf(authority: string, scheme: string): string | undefined {
   return URL.parse(`${scheme}//${authority}`)?.host
@@ -165,7 +185,8 @@ function seal(key: Buffer, url: string, name: RepositoryName): string {
 
 function open(key: Buffer, sealed: string, name: RepositoryName): string | undefined {
   const bytes = Buffer.from(sealed, 'base64url')
-  if (bytes.length <= NONCE_BYTES + TAG_BYTES) return undefined
+  // The decoder passes over what is no letter of base64, and over bits at the end that stand for nothing.
+  if (bytes.length <= NONCE_BYTES + TAG_BYTES || bytes.toString('base64url') !== sealed) return undefined
   const nonce = bytes.subarray(0, NONCE_BYTES)
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
     .setAAD(Buffer.from(name))

@@ -3,10 +3,10 @@
  * until it is answered 2xx, then gives up and loses it: what can be taken is answered 204 and what cannot be stored now
  * 503. It never reads the answer's body, so there is none, and the connection stays alive.
  */
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
+import { gatherBytes } from '../src/gathered-bytes.ts'
 import { type HttpListener, listen, sameSecret } from '../src/http-listener.ts'
 import type { Logger } from '../src/log.ts'
 import type { Metrics } from '../src/metrics.ts'
@@ -128,14 +128,10 @@ function createApp(
     if (MEDIA_TYPES.includes(mediaType)) return await next()
     return refuse(context, 'media_type', `expected a Content-Type among ${MEDIA_TYPES.join(', ')}`)
   }
-  const limitBody = bodyLimit({
-    maxSize: BODY_LIMIT_BYTES,
-    onError: (context) =>
-      refuse(context, 'too_large', `expected at most ${BODY_LIMIT_BYTES} bytes of events`),
-  })
-
-  app.post('/notifications', authorize, limitRate, requireMediaType, limitBody, async (context) => {
-    const read = readEnvelope(Buffer.from(await context.req.arrayBuffer()))
+  app.post('/notifications', authorize, limitRate, requireMediaType, async (context) => {
+    const bytes = await wholeBody(context.env.incoming)
+    if (!bytes) return refuse(context, 'too_large', `expected at most ${BODY_LIMIT_BYTES} bytes of events`)
+    const read = readEnvelope(bytes)
     try {
       await accept(read)
     } catch (error) {
@@ -149,10 +145,26 @@ function createApp(
   app.notFound((context) => refuse(context, 'path', 'no such path'))
   app.onError((error, context) => {
     if (error instanceof NotificationError) return refuse(context, 'malformed', error.message)
-    if (context.env.incoming.destroyed) return refuse(context, 'aborted', 'the body ended early')
+    const { destroyed, complete } = context.env.incoming
+    if (destroyed && !complete) return refuse(context, 'aborted', 'the body ended early')
     return refuse(context, 'failed', 'internal error: see the log', error)
   })
   return app
+}
+
+/**
+ * Undefined where it is longer than the limit; what is left of it has not been read then. Hono's own limit makes a new
+ * Request of a body in chunks, which the adaptor's Request does not let it.
+ */
+async function wholeBody(incoming: IncomingMessage): Promise<Buffer | undefined> {
+  if (Number(incoming.headers['content-length'] ?? 0) > BODY_LIMIT_BYTES) return undefined
+  const gathered = gatherBytes(BODY_LIMIT_BYTES)
+  // Left early, it would end the connection before the answer.
+  const pieces: AsyncIterable<Buffer> = incoming.iterator({ destroyOnReturn: false })
+  for await (const piece of pieces) {
+    if (!gathered.add(piece)) return undefined
+  }
+  return gathered.whole()
 }
 
 /** Whether one more may be taken now: `burst` at once, and so many a second in the long run. */

@@ -38,6 +38,8 @@ export class NotificationError extends Error {
 }
 
 const KEPT_ACTIONS: readonly EventAction[] = ['push', 'delete', 'mount', 'rename']
+/** In 16 MiB there is room for half as many as a registry writes them; more is made to take memory and time. */
+const MAX_EVENTS = 100_000
 /** Registries send a UUID. Anything else could be text that a database does not take, or is not worth an index. */
 const EVENT_ID = /^[\x21-\x7e]{1,128}$/
 
@@ -71,6 +73,7 @@ function eventsOf(bytes: Buffer): readonly unknown[] {
   }
   const events = field(envelope, 'events') ?? []
   if (!Array.isArray(events)) throw new NotificationError('events: expected a list')
+  if (events.length > MAX_EVENTS) throw new NotificationError(`events: expected at most ${MAX_EVENTS}`)
   return events
 }
 

@@ -10,6 +10,7 @@ const LEAVES = [
   'src/lifecycle.ts',
   'src/single-flight.ts',
   'src/http-listener.ts',
+  'src/gathered-bytes.ts',
   'src/redis-connection.ts',
 ]
 

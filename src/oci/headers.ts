@@ -28,7 +28,12 @@ export type HeaderFields = Readonly<Record<string, string | string[] | undefined
 /** The end-to-end headers of a message: without hop-by-hop fields and those its `Connection` names. */
 export function endToEndHeaders(headers: HeaderFields): Record<string, string | string[]> {
   const named = new Set(
-    [headers['connection'] ?? []].flat().flatMap((value) => value.toLowerCase().split(/\s*,\s*/)),
+    [headers['connection'] ?? []].flat().flatMap((value) =>
+      value
+        .toLowerCase()
+        .split(',')
+        .map((name) => name.trim()),
+    ),
   )
   const kept: Record<string, string | string[]> = {}
   for (const [name, value] of Object.entries(headers)) {

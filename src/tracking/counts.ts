@@ -49,7 +49,8 @@ function selectTotals(queries: Queries) {
       fn.sum<number>('tags').as('tags'),
       fn.sum<number>('failing_tags').as('failing_tags'),
       fn.sum<number>('blobs_outstanding').as('blobs_outstanding'),
-      fn.sum<number>('bytes_outstanding').as('bytes_outstanding'),
+      // As a fraction may be: SQLite's driver refuses whole numbers that JavaScript cannot hold exactly.
+      sql<number>`cast(sum(bytes_outstanding) as double precision)`.as('bytes_outstanding'),
     ])
     .groupBy(groups)
     .execute()

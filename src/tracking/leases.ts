@@ -141,6 +141,12 @@ function syncedColumns(outcome: SyncedOutcome, nowMs: number) {
   }
 }
 
+/**
+ * What manifests claim to lack is whatever their makers wrote. 1 PiB of one repository is more than there is anywhere, and
+ * thousands of them add up to what a column still holds.
+ */
+const MAX_BYTES_OUTSTANDING = 2 ** 50
+
 function failedColumns(lease: Lease, outcome: FailedOutcome) {
   const { tagsCount, inventoryAtMs } = outcome
   const retryAt = sql<number | null>`case when tracked_repositories.change > ${sql.lit(lease.change)}
@@ -152,7 +158,7 @@ function failedColumns(lease: Lease, outcome: FailedOutcome) {
     last_sync_failure: failureText(outcome.message),
     failing_tags_count: outcome.failingTags.length,
     blobs_outstanding: outcome.blobsOutstanding,
-    bytes_outstanding: outcome.bytesOutstanding,
+    bytes_outstanding: Math.min(outcome.bytesOutstanding, MAX_BYTES_OUTSTANDING),
     ...(tagsCount === undefined ? {} : { tags_count: tagsCount }),
     // Held against this inventory it is not the same, whatever an earlier comparison said.
     ...(inventoryAtMs === undefined

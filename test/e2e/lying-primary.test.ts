@@ -209,6 +209,7 @@ describe('a list of tags', () => {
     ['a body that ends early', shortBody(), 'cut'],
     ['headers without end', endlessHeaders(), '502'],
     ['a web page', html(200), '502'],
+    ['a web page by a type in capitals', withHeaders({ 'content-type': 'Text/HTML' }), '502'],
   ])('that the primary sends as %s is no list', async (_, lie, expected) => {
     primary.lie('GET', `/v2/${NAME}/tags/list`, lie, { times: 1 })
 

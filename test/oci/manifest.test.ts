@@ -65,6 +65,7 @@ describe('headers and errors of another registry', () => {
       etag: '"a"',
     }
     expect(endToEndHeaders(headers)).toEqual({ etag: '"a"' })
+    expect(endToEndHeaders({ ...headers, connection: ['close', '\tX-Internal '] })).toEqual({ etag: '"a"' })
   })
 
   it('finds the codes of an OCI error body and none in anything else', () => {

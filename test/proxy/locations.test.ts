@@ -94,6 +94,9 @@ describe('a Location of the primary', () => {
     'file:///etc/passwd',
     'https://[/x',
     'https:///x',
+    '\\\\',
+    ' ftp://primary.example.com/x',
+    'ht\ttps:\\\\[',
   ])('is refused when it is no address on the web: %s', (location) => {
     expect(() => session(location)).toThrow(UpstreamError)
   })
@@ -143,6 +146,20 @@ describe('a sealed upload location', () => {
     }
   })
 
+  it('does not open in another writing of the same bytes', () => {
+    for (const length of [1, 2, 3, 4]) {
+      const [, one] = split(session(`https://storage.example.net/${'u'.repeat(length)}`))
+      const last = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'.replace(
+        one.at(-1) ?? '',
+        '',
+      )
+      const others = [...last].map((character) => one.slice(0, -1) + character)
+      for (const altered of [...others, `${one}=`, `${one}!`, `${one}%3D`, one.replace('=', '=\0')]) {
+        expect(() => locations.target(path, altered, NAME), altered).toThrow(OciError)
+      }
+    }
+  })
+
   it.each(['_geo=', '_geo=AAAA', '_geo=%2F%2F', `_geo=${'A'.repeat(100)}`, `${query}&${query}`])(
     'is unknown when malformed or given twice: %s',
     (malformed) => {
@@ -175,6 +192,12 @@ describe('a Link of a list', () => {
       '<https://a/v2/x>; rel="next", <https://b/v2/y>; rel="last"',
       '</v2/x>; rel="next", </v2/y>; rel="last"',
     ],
+    ['<http://internal//evil.example.net/v2/x>; rel="next"', '</evil.example.net/v2/x>; rel="next"'],
+    ['<https://evil.example.net?last=x>; rel="next"', '</?last=x>; rel="next"'],
+    ['</\\evil.example.net/v2/x>; rel="next"', '</v2/x>; rel="next"'],
+    ['<\t//evil.example.net/v2/x>; rel="next"', '</v2/x>; rel="next"'],
+    ['<https:\\\\evil.example.net\\v2/x>; rel="next"', '</v2/x>; rel="next"'],
+    ['<http:evil.example.net/v2/x>; rel="next"', '</v2/x>; rel="next"'],
     ['<?last=x>; rel="next"', '<?last=x>; rel="next"'],
   ])('leads the client to this site: %s', (given, expected) => {
     expect(locations.link(given)).toBe(expected)

@@ -43,3 +43,24 @@ it('lets go of what it was sending when the client leaves before its turn', asyn
   await until(() => ended === begun, { what: 'every body to be given up', deadlineMs: 3000 })
   body.close()
 })
+
+it('gives up a client that sends ahead without end, of which each request would be kept until its turn', async () => {
+  const { promise: held, resolve: letGo } = Promise.withResolvers<void>()
+  let begun = 0
+  await using one = await listen(async (exchange) => {
+    begun++
+    await held
+    answer(exchange, 200, {})
+  })
+  const socket = connect(one.port, '127.0.0.1')
+  socket.on('error', () => undefined) // It is reset with requests on the way.
+  socket.write(GET)
+  await until(() => begun === 1, { what: 'the first' })
+  const sending = setInterval(() => socket.writable && socket.write(GET.repeat(50)), 1)
+
+  await until(() => socket.closed, { what: 'the site to hang up' })
+  clearInterval(sending)
+  letGo()
+  expect(begun).toBe(1)
+  expect(socket.bytesWritten).toBeLessThan(10_000 * GET.length)
+})

@@ -186,6 +186,14 @@ describe('an envelope', () => {
     expect(readEnvelope(bytes).notices).toMatchObject([{ tag: 'v1' }])
   })
 
+  it('of more events than real ones could be in it is refused before any of them is looked at', () => {
+    const bytes = Buffer.from(`{"events":[${'0,'.repeat(1_000_000)}0]}`)
+    const startedAt = performance.now()
+
+    expect(() => readEnvelope(bytes)).toThrow(/expected at most 100000/)
+    expect(performance.now() - startedAt).toBeLessThan(1000)
+  })
+
   it.each(['', 'null', '[]', '"events"', '7', '{"events":{}}', '{"events":"push"}', '{"events":[', '\u0000'])(
     'is refused with what was expected when it is %j',
     (text) => {

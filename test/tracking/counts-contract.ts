@@ -32,6 +32,23 @@ export function countsContract(make: MakeTracking): void {
     expect(await tracking.counts()).toMatchObject({ oldestInventoryAtMs: undefined })
   })
 
+  it('are told, and go back to nothing, whatever sizes the manifests of many repositories claim', async () => {
+    await using subject = await make()
+    const { tracking } = subject
+    const claims = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 2 ** 62, 1e30, 10_000 * 2 ** 53]
+    const paths = Array.from({ length: 20 }, (_, index) => `team/r${index}`)
+    for (const [index, path] of paths.entries()) {
+      await failedRow(tracking, path, failed({ bytesOutstanding: claims[index % claims.length] ?? 0 }))
+    }
+
+    const rows = await tracking.list({ limit: 100 })
+    expect((await tracking.counts()).bytesOutstanding).toBe(20 * 2 ** 50)
+    expect(rows.map(({ bytesOutstanding }) => bytesOutstanding)).toEqual(paths.map(() => 2 ** 50))
+
+    for (const path of paths) await syncedRow(tracking, path)
+    expect(await tracking.counts()).toMatchObject({ bytesOutstanding: 0 })
+  })
+
   it('equal what is recounted from the rows after anything that can happen, by several processes at once', async () => {
     await using subject = await make()
     const processes = [subject.tracking, await subject.open(), await subject.open()]
