@@ -1,12 +1,16 @@
 /** The relay's role as a whole: the real command, a real registry beside it, and a site's questions. */
 import { appendFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { LogPage } from '../replicator/relay/page.ts'
 import { runCommand } from '../src/command.ts'
 import type { RelayReport } from '../src/status/relay-report.ts'
 import { SMALLEST } from './config/given.ts'
-import { type DockerRegistry, startDockerRegistry } from './support/docker-registry.ts'
+import {
+  type DockerRegistry,
+  type DockerRegistryOptions,
+  startDockerRegistry,
+} from './support/docker-registry.ts'
 import { buildImage } from './support/images.ts'
 import { signingKey } from './support/keys.ts'
 import { freePort } from './support/port.ts'
@@ -20,17 +24,21 @@ import { until } from './support/wait.ts'
 
 const MAIN = join(import.meta.dirname, '../src/main.ts')
 
-let owned: AsyncDisposableStack
-beforeEach(() => {
-  owned = new AsyncDisposableStack()
-})
-afterEach(async () => await owned.disposeAsync())
+interface SceneOptions extends Partial<RelayOptions> {
+  /** Default true: the relay knows the registry, and sends it canaries. */
+  readonly isNamed?: boolean
+  readonly registryAuth?: DockerRegistryOptions['auth']
+}
 
-async function registryWithRelay(options: Partial<RelayOptions> & { readonly isNamed?: boolean } = {}) {
+/** A registry that tells a relay beside it; each test has its own, and they run side by side. */
+async function registryWithRelay({ isNamed = true, registryAuth, ...rest }: SceneOptions = {}) {
+  await using starting = new AsyncDisposableStack()
   const eventsPort = await freePort()
-  const registry = owned.use(await startDockerRegistry({ notifications: notifiesRelay(eventsPort) }))
-  const { isNamed = true, ...rest } = options
-  const relay = owned.use(
+  const notifications = notifiesRelay(eventsPort)
+  const registry = starting.use(
+    await startDockerRegistry({ notifications, ...(registryAuth && { auth: registryAuth }) }),
+  )
+  const relay = starting.use(
     await startRelayProcess({
       primary: registry.url,
       ...(isNamed && { instances: [registry.url] }),
@@ -38,7 +46,8 @@ async function registryWithRelay(options: Partial<RelayOptions> & { readonly isN
       ...rest,
     }),
   )
-  return { registry, relay }
+  const owned = starting.move()
+  return { registry, relay, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 async function push({ url }: DockerRegistry, tag: string): Promise<void> {
@@ -82,9 +91,11 @@ async function command(args: readonly string[], file: string) {
   return { status, out, err }
 }
 
-describe('geo-registry relay', () => {
+describe('geo-registry relay, as it runs', () => {
+  // Alone: it tells how young a watermark is.
   it('gives a site what was pushed, proves that nothing is missing, and says how all stand', async () => {
-    const { registry, relay } = await registryWithRelay()
+    await using scene = await registryWithRelay()
+    const { registry, relay } = scene
     const begin = await page(relay, '')
     await epochOf(relay)
     await push(registry, 'v1')
@@ -108,9 +119,12 @@ describe('geo-registry relay', () => {
     expect(metrics).toMatch(/^geo_registry_relay_watermark_age_seconds [01]\./m)
     expect(metrics).toMatch(/^geo_registry_relay_site_lag_seconds\{site="tokyo"\} 0$/m)
   })
+})
 
+describe.concurrent('geo-registry relay', () => {
   it('says why an epoch ended and what to do, and begins another when the registry is back', async () => {
-    const { registry, relay } = await registryWithRelay()
+    await using scene = await registryWithRelay()
+    const { registry, relay } = scene
     const epoch = await epochOf(relay)
     await registry.stop()
 
@@ -135,7 +149,8 @@ describe('geo-registry relay', () => {
   })
 
   it('keeps the log over a restart, and numbers on', async () => {
-    const { registry, relay } = await registryWithRelay({ isNamed: false })
+    await using scene = await registryWithRelay({ isNamed: false })
+    const { registry, relay } = scene
     await push(registry, 'v1')
     const first = await until(
       async () => {
@@ -163,7 +178,8 @@ describe('geo-registry relay', () => {
   })
 
   it('goes on hearing of pushes after a client whose name is as long as a registry takes', async () => {
-    const { registry, relay } = await registryWithRelay({ isNamed: false })
+    await using scene = await registryWithRelay({ isNamed: false })
+    const { registry, relay } = scene
     await push(registry, 'v1')
     await using api = createRegistryApi(registry.url)
     // Go writes each of them in six letters.
@@ -178,7 +194,8 @@ describe('geo-registry relay', () => {
   })
 
   it('only keeps the log where no instances are named, and says so without being unhealthy', async () => {
-    const { relay } = await registryWithRelay({ isNamed: false })
+    await using scene = await registryWithRelay({ isNamed: false })
+    const { relay } = scene
     const { note, watermark } = await everything(relay)
 
     expect(watermark).toBeUndefined()
@@ -189,7 +206,8 @@ describe('geo-registry relay', () => {
   })
 
   it('fills no log with canaries where they are pushed', async () => {
-    const { registry, relay } = await registryWithRelay({ config: { relay: { canary: { kind: 'push' } } } })
+    await using scene = await registryWithRelay({ config: { relay: { canary: { kind: 'push' } } } })
+    const { registry, relay } = scene
     await epochOf(relay)
     await push(registry, 'v1')
     const ofTag = async () => (await everything(relay)).records.filter(({ notice }) => notice.tag === 'v1')
@@ -210,25 +228,20 @@ describe('geo-registry relay', () => {
     const user = { name: 'relay', password: 'canaries only' }
     const key = await signingKey()
     const repositories = { 'geo-registry/canary': ['pull', 'push'] }
-    const tokens = owned.use(await startTokenService({ key, users: [{ ...user, repositories }] }))
-    const eventsPort = await freePort()
-    const registry = owned.use(
-      await startDockerRegistry({ auth: tokens, notifications: notifiesRelay(eventsPort) }),
-    )
+    await using tokens = await startTokenService({ key, users: [{ ...user, repositories }] })
     const auth = { username: user.name, password: user.password, realm: tokens.realm }
     const config = { upstream: { auth }, auth: undefined }
-    const relay = owned.use(
-      await startRelayProcess({ primary: registry.url, instances: [registry.url], eventsPort, config }),
-    )
+    await using scene = await registryWithRelay({ registryAuth: tokens, config })
 
-    await epochOf(relay)
+    await epochOf(scene.relay)
     expect(
       tokens.requests.every(({ scopes }) => scopes.every((each) => each.includes('geo-registry/canary'))),
     ).toBe(true)
   })
 
   it('lets in a site with its new token once the file has changed, and not with the old one', async () => {
-    const { relay } = await registryWithRelay({ isNamed: false, sites: ['tokyo', 'lima'] })
+    await using scene = await registryWithRelay({ isNamed: false, sites: ['tokyo', 'lima'] })
+    const { relay } = scene
     expect((await ask(relay, '', 'token-of-lima')).status).toBe(200)
     expect((await ask(relay, '', 'another')).status).toBe(401)
     await writeFile(relay.tokenFile('lima'), 'another\n')
@@ -238,7 +251,8 @@ describe('geo-registry relay', () => {
   })
 
   it('ends with status 0 when told to, while a site waits for news', async () => {
-    const { relay } = await registryWithRelay({ isNamed: false })
+    await using scene = await registryWithRelay({ isNamed: false })
+    const { relay } = scene
     const { log, through, note } = await page(relay, '')
     const waiting = page(relay, `after=${through}&log=${log}&wait=25000`)
     await until(async () => (await report(relay)).sites[0]?.connected, { what: 'the site to ask' })
@@ -249,7 +263,8 @@ describe('geo-registry relay', () => {
   })
 
   it('does not start a second time on the same configuration, and harms nothing', async () => {
-    const { registry, relay } = await registryWithRelay({ isNamed: false })
+    await using scene = await registryWithRelay({ isNamed: false })
+    const { registry, relay } = scene
     const second = runProgram(process.execPath, [MAIN, 'relay', '--config', relay.configFile])
     await expect(second).rejects.toThrow('address already in use')
     await push(registry, 'v1')
@@ -258,7 +273,7 @@ describe('geo-registry relay', () => {
   })
 
   it("refuses a site's configuration, and a site a relay's, with what to do", async () => {
-    const folder = owned.use(await tempFolder('sides'))
+    await using folder = await tempFolder('sides')
     const site = await folder.write('site.yml', SMALLEST)
     const token = await folder.write('tokyo.token', 't')
     const relay = await folder.write('relay.yml', `${SMALLEST}\nhttp: { events: { addr: "127.0.0.1:1" } }\n`)

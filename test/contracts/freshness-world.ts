@@ -1,5 +1,5 @@
 /** The names, tags and answers that the tests of freshness speak of, and how they open one. */
-import { expect } from 'vitest'
+import { afterEach, beforeEach, expect } from 'vitest'
 import type { Epochs, Freshness } from '../../src/freshness/freshness.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../../src/oci/reference.ts'
@@ -34,4 +34,26 @@ export async function confirmNow(
   tag: Tag = TAG,
 ): Promise<void> {
   expect(await freshness.confirm(await freshness.observe(name, tag), digest)).toBe(true)
+}
+
+export interface FreshnessWorld {
+  /** The clock of all that is opened; a test moves it by hand. */
+  nowMs: number
+  /** Another one, which ends with the test. */
+  open(settings: Omit<FreshnessSettings, 'now'>): Promise<Freshness & Epochs>
+}
+
+/** For each test of a contract: its clock begins anew, and what it opened ends. */
+export function freshnessWorld(make: MakeFreshness): FreshnessWorld {
+  let owned = new AsyncDisposableStack()
+  const world: FreshnessWorld = {
+    nowMs: 0,
+    open: async (settings) => owned.use(await make({ ...settings, now: () => world.nowMs })).freshness,
+  }
+  beforeEach(() => {
+    owned = new AsyncDisposableStack()
+    world.nowMs = 5000
+  })
+  afterEach(() => owned.disposeAsync())
+  return world
 }

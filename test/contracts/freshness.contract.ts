@@ -1,13 +1,13 @@
 /** What every freshness owes its callers: what may be served without asking the primary, and what never. */
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Epochs, Freshness, Observation } from '../../src/freshness/freshness.ts'
+import { describe, expect, it } from 'vitest'
+import type { Freshness, Observation } from '../../src/freshness/freshness.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { RepositoryName } from '../../src/oci/reference.ts'
 import { history, LIMITS, runHistory } from './freshness-model.ts'
 import {
   confirmNow,
-  type FreshnessSettings,
+  freshnessWorld,
   type MakeFreshness,
   NAME,
   NAMES,
@@ -27,17 +27,8 @@ export interface FreshnessContractOptions {
 }
 
 export function freshnessContract(make: MakeFreshness, { histories }: FreshnessContractOptions): void {
-  let owned: AsyncDisposableStack
-  let nowMs: number
-  beforeEach(() => {
-    owned = new AsyncDisposableStack()
-    nowMs = 5000
-  })
-  afterEach(() => owned.disposeAsync())
-
-  async function open(settings: Omit<FreshnessSettings, 'now'>): Promise<Freshness & Epochs> {
-    return owned.use(await make({ ...settings, now: () => nowMs })).freshness
-  }
+  const world = freshnessWorld(make)
+  const { open } = world
   const trusting = (trustMs = 1000) => open({ trustMs })
 
   async function heldOf(freshness: Freshness, name: RepositoryName): Promise<(Digest | undefined)[]> {
@@ -62,12 +53,12 @@ export function freshnessContract(make: MakeFreshness, { histories }: FreshnessC
     it('is trusted from when the primary was asked, not from when it answered', async () => {
       const freshness = await trusting()
       const observation = await freshness.observe(NAME, TAG)
-      nowMs += 600
+      world.nowMs += 600
       await freshness.confirm(observation, OLD)
 
-      nowMs += 399
+      world.nowMs += 399
       expect(await freshness.confirmed(NAME, TAG)).toBe(OLD)
-      nowMs += 1
+      world.nowMs += 1
       expect(await freshness.confirmed(NAME, TAG)).toBe(undefined)
     })
 
@@ -143,14 +134,14 @@ export function freshnessContract(make: MakeFreshness, { histories }: FreshnessC
     it('keeps the answer that was asked for later when an earlier one comes in last', async () => {
       const freshness = await trusting()
       const earlier = await freshness.observe(NAME, TAG)
-      nowMs += 1
+      world.nowMs += 1
       const later = await freshness.observe(NAME, TAG)
 
       expect(await freshness.confirm(later, NEW)).toBe(true)
 
       expect(await standsAndConfirms(freshness, earlier)).toEqual([false, false])
       expect(await freshness.confirm(earlier, NEW)).toBe(true)
-      nowMs += 999
+      world.nowMs += 999
       expect(await freshness.confirmed(NAME, TAG)).toBe(NEW)
     })
 
@@ -199,10 +190,10 @@ export function freshnessContract(make: MakeFreshness, { histories }: FreshnessC
     it('confirms exactly what the law confirms', async () => {
       await fc.assert(
         fc.asyncProperty(history, async (steps) => {
-          await using subject = await make({ ...LIMITS, now: () => nowMs })
-          const site = [{ freshness: subject.freshness, isExact: true, now: () => nowMs }]
+          await using subject = await make({ ...LIMITS, now: () => world.nowMs })
+          const site = [{ freshness: subject.freshness, isExact: true, now: () => world.nowMs }]
           await runHistory(steps, site, (byMs) => {
-            nowMs += byMs
+            world.nowMs += byMs
           })
         }),
         { numRuns: histories },

@@ -1,11 +1,12 @@
 /** What a watermark lets be served without asking the primary, and what it never does. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Epochs, type Freshness, SETTLED_MS } from '../../src/freshness/freshness.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { RepositoryName, Tag } from '../../src/oci/reference.ts'
 import {
   confirmNow,
   DIGESTS,
+  freshnessWorld,
   type MakeFreshness,
   NAME,
   NAMES,
@@ -20,17 +21,8 @@ import {
 const MAX_STALENESS_MS = 10_000
 
 export function watermarkContract(make: MakeFreshness): void {
-  let owned: AsyncDisposableStack
-  let nowMs: number
-  beforeEach(() => {
-    owned = new AsyncDisposableStack()
-    nowMs = 5000
-  })
-  afterEach(() => owned.disposeAsync())
-
-  async function watching(): Promise<Freshness & Epochs> {
-    return owned.use(await make({ maxStalenessMs: MAX_STALENESS_MS, now: () => nowMs })).freshness
-  }
+  const world = freshnessWorld(make)
+  const watching = () => world.open({ maxStalenessMs: MAX_STALENESS_MS })
   async function heldOf(freshness: Freshness, name: RepositoryName): Promise<(Digest | undefined)[]> {
     return await Promise.all(TAGS.map((tag) => freshness.confirmed(name, tag)))
   }
@@ -42,7 +34,7 @@ export function watermarkContract(make: MakeFreshness): void {
     async function covering(): Promise<{ freshness: Freshness & Epochs; epoch: string }> {
       const freshness = await watching()
       const epoch = await freshness.beginEpoch()
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
       return { freshness, epoch }
     }
 
@@ -50,22 +42,22 @@ export function watermarkContract(make: MakeFreshness): void {
       const { freshness, epoch } = await covering()
       await confirmNow(freshness, OLD)
 
-      nowMs += MAX_STALENESS_MS
+      world.nowMs += MAX_STALENESS_MS
       expect(await freshness.confirmed(NAME, TAG)).toBe(OLD)
-      nowMs += 1
+      world.nowMs += 1
       expect(await freshness.confirmed(NAME, TAG)).toBe(undefined)
-      await freshness.advance(epoch, nowMs - 3000)
+      await freshness.advance(epoch, world.nowMs - 3000)
       expect(await freshness.confirmed(NAME, TAG)).toBe(OLD)
       expect(await freshness.watermark()).toEqual({ epoch, ageMs: 3000 })
     })
 
     it('confirms nothing where it is not asked for', async () => {
-      const { freshness } = owned.use(await make({ trustMs: 1, now: () => nowMs }))
+      const freshness = await world.open({ trustMs: 1 })
       const epoch = await freshness.beginEpoch()
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
       await confirmNow(freshness, OLD)
 
-      nowMs += 1
+      world.nowMs += 1
       expect(await freshness.confirmed(NAME, TAG)).toBe(undefined)
     })
 
@@ -77,7 +69,7 @@ export function watermarkContract(make: MakeFreshness): void {
 
       expect(await freshness.watermark()).toBe(undefined)
       expect(await freshness.confirmed(NAME, TAG)).toBe(undefined)
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
       expect(await freshness.confirmed(NAME, TAG)).toBe(OLD)
     })
 
@@ -86,7 +78,7 @@ export function watermarkContract(make: MakeFreshness): void {
       const before = await freshness.observe(NAME, TAG)
       const epoch = await freshness.beginEpoch()
       const within = await freshness.observe(NAME, OTHER_TAG)
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
 
       expect(await freshness.confirm(before, OLD)).toBe(true)
       expect(await freshness.confirm(within, OLD)).toBe(true)
@@ -100,7 +92,7 @@ export function watermarkContract(make: MakeFreshness): void {
 
       const epoch = await freshness.beginEpoch()
       expect(await freshness.watermark()).toBe(undefined)
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
 
       expect(await freshness.confirmed(NAME, TAG)).toBe(undefined)
       await confirmNow(freshness, OLD)
@@ -111,11 +103,11 @@ export function watermarkContract(make: MakeFreshness): void {
       const { freshness, epoch: ended } = await covering()
       const epoch = await freshness.beginEpoch()
 
-      await freshness.advance(ended, nowMs)
+      await freshness.advance(ended, world.nowMs)
       expect(await freshness.watermark()).toBe(undefined)
-      await freshness.advance(epoch, nowMs - 10)
-      await freshness.advance(epoch, nowMs - 500)
-      await freshness.advance(ended, nowMs)
+      await freshness.advance(epoch, world.nowMs - 10)
+      await freshness.advance(epoch, world.nowMs - 500)
+      await freshness.advance(ended, world.nowMs)
 
       expect(await freshness.watermark()).toEqual({ epoch, ageMs: 10 })
     })
@@ -157,7 +149,7 @@ export function watermarkContract(make: MakeFreshness): void {
       const freshness = await watching()
       const epoch = await freshness.beginEpoch()
       for (const each of said) await freshness.hear(NAME, [each])
-      await freshness.advance(epoch, nowMs)
+      await freshness.advance(epoch, world.nowMs)
       return freshness
     }
     /** Which of both answers the watermark covers when the question is asked now. */
@@ -170,8 +162,8 @@ export function watermarkContract(make: MakeFreshness): void {
       return held
     }
     async function coveredLater(freshness: Freshness & Epochs, afterMs: number): Promise<Digest[]> {
-      nowMs += afterMs
-      await freshness.advance((await freshness.watermark())?.epoch ?? expect.unreachable(), nowMs)
+      world.nowMs += afterMs
+      await freshness.advance((await freshness.watermark())?.epoch ?? expect.unreachable(), world.nowMs)
       return await covered(freshness)
     }
 
@@ -210,8 +202,8 @@ export function watermarkContract(make: MakeFreshness): void {
     it('from before the epoch counts in it', async () => {
       const freshness = await watching()
       await freshness.hear(NAME, [{ tag: TAG, digest: NEW }])
-      nowMs += 1000
-      await freshness.advance(await freshness.beginEpoch(), nowMs)
+      world.nowMs += 1000
+      await freshness.advance(await freshness.beginEpoch(), world.nowMs)
 
       expect(await covered(freshness)).toEqual([NEW])
       expect(await coveredLater(freshness, SETTLED_MS - 1000)).toEqual(DIGESTS)
@@ -219,7 +211,7 @@ export function watermarkContract(make: MakeFreshness): void {
 
     it('is in doubt for a minute after the last that disputed it', async () => {
       const freshness = await afterHearing({ tag: TAG, digest: OLD })
-      nowMs += SETTLED_MS - 1
+      world.nowMs += SETTLED_MS - 1
       await freshness.hear(NAME, [{ tag: TAG, digest: NEW }])
 
       expect(await coveredLater(freshness, SETTLED_MS - 1)).toEqual([])
@@ -229,9 +221,9 @@ export function watermarkContract(make: MakeFreshness): void {
 
   ownWriteContract(
     watching,
-    () => nowMs,
+    () => world.nowMs,
     (byMs) => {
-      nowMs += byMs
+      world.nowMs += byMs
     },
   )
 }

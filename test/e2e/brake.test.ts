@@ -13,7 +13,10 @@ import { type ReplicatedSite, startReplicatedSite } from './replicated-site.ts'
 const NEWEST = Array.from({ length: 101 }, (_, number) => `new-${number}`)
 const OLDER = Array.from({ length: 20 }, (_, number) => `old-${number}`)
 
-describe('a primary that was restored from an old backup', () => {
+/** The sites live side by side; what happens to each happens one after the other. */
+const IN_ORDER = { concurrent: false }
+
+describe.concurrent('a primary that was restored from an old backup', () => {
   let site: ReplicatedSite
   /** Without content of its own: its tags are quickly copied. */
   const image = buildIndex([])
@@ -31,7 +34,7 @@ describe('a primary that was restored from an old backup', () => {
   })
   afterAll(() => site[Symbol.asyncDispose]())
 
-  it('takes nothing away here: the brake trips, and the status says so', async () => {
+  it('takes nothing away here: the brake trips, and the status says so', IN_ORDER, async () => {
     await there().removeTags('team/big', NEWEST)
     await pushImage(site.there, 'team/big', 'third', image)
 
@@ -49,7 +52,7 @@ describe('a primary that was restored from an old backup', () => {
     })
   })
 
-  it('takes nothing away when the site starts anew, nor when a hand only looks', async () => {
+  it('takes nothing away when the site starts anew, nor when a hand only looks', IN_ORDER, async () => {
     await site.one.site.restart()
     expect((await site.command('brake', '--release', '--dry-run')).status).toBe(1)
     expect((await site.command('resync', 'team/big')).status).toBe(0)
@@ -59,7 +62,7 @@ describe('a primary that was restored from an old backup', () => {
     expect((await here().tags('team/big')).size).toBe(1 + OLDER.length + NEWEST.length + 2)
   })
 
-  it('has what it lost listed by ahead', async () => {
+  it('has what it lost listed by ahead', IN_ORDER, async () => {
     const { status, output } = await site.command('ahead')
 
     expect(status).toBe(0)
@@ -67,19 +70,23 @@ describe('a primary that was restored from an old backup', () => {
     expect(output).not.toContain('old-')
   })
 
-  it('is followed once a hand releases the brake, and the site is in step without another hand', async () => {
-    expect(await site.command('brake', '--release')).toMatchObject({
-      status: 0,
-      output: expect.stringContaining('The brake is released.'),
-    })
+  it(
+    'is followed once a hand releases the brake, and the site is in step without another hand',
+    IN_ORDER,
+    async () => {
+      expect(await site.command('brake', '--release')).toMatchObject({
+        status: 0,
+        output: expect.stringContaining('The brake is released.'),
+      })
 
-    await site.converged()
+      await site.converged()
 
-    expect((await site.command('status')).status).toBe(0)
-    expect(await site.command('brake')).toMatchObject({ status: 0 })
-  })
+      expect((await site.command('status')).status).toBe(0)
+      expect(await site.command('brake')).toMatchObject({ status: 0 })
+    },
+  )
 
-  it('gets back what was taken away by undelete', async () => {
+  it('gets back what was taken away by undelete', IN_ORDER, async () => {
     expect(await site.command('pause')).toMatchObject({ status: 0 })
     expect(await site.command('undelete', 'team/big')).toMatchObject({ status: 0 })
 
@@ -90,7 +97,7 @@ describe('a primary that was restored from an old backup', () => {
   })
 })
 
-describe('a primary whose folder is empty', () => {
+describe.concurrent('a primary whose folder is empty', () => {
   let site: ReplicatedSite
   const names = ['first', ...Array.from({ length: 100 }, (_, number) => `group/p${number}`)]
   const here = () => registryFolder(site.one.site.root)
@@ -106,7 +113,7 @@ describe('a primary whose folder is empty', () => {
   })
   afterAll(() => site[Symbol.asyncDispose]())
 
-  it('takes none of 101 repositories away, and all is well when the folder is back', async () => {
+  it('takes none of 101 repositories away, and all is well when the folder is back', IN_ORDER, async () => {
     await using aside = await tempFolder('aside')
     const before = await here().allTags()
     const folder = join(site.primary.root, 'docker/registry/v2/repositories')
@@ -130,7 +137,7 @@ describe('a primary whose folder is empty', () => {
   })
 })
 
-describe('an ingress that answers for the primary', () => {
+describe.concurrent('an ingress that answers for the primary', () => {
   let site: ReplicatedSite
   let ingress: Ingress
   const here = () => registryFolder(site.one.site.root)
@@ -165,7 +172,7 @@ describe('an ingress that answers for the primary', () => {
         isCatalog(target) ? { ...json({}), body: '{"repositories":["team/ap' } : undefined,
     ],
     ['404 without a body', () => ({ status: 404, type: 'text/plain', body: '' })],
-  ])('with %s removes nothing', async (_title, answers) => {
+  ])('with %s removes nothing', IN_ORDER, async (_title, answers) => {
     const before = await here().allTags()
     ingress.answers(answers)
     await site.longWork('POST', '/rebuild')

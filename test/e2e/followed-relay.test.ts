@@ -1,7 +1,7 @@
 /** A registry with a relay beside it and a site that follows it: pulls without a question, and nothing old. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { StatusReport } from '../../src/status/status-report.ts'
-import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.ts'
+import { startDockerRegistry } from '../support/docker-registry.ts'
 import { type GeoRegistry, startGeoRegistry } from '../support/geo-registry.ts'
 import { buildImage } from '../support/images.ts'
 import { freePort } from '../support/port.ts'
@@ -10,16 +10,27 @@ import { createRegistryApi } from '../support/registry-api.ts'
 import { notifiesRelay, type RelayProcess, startRelayProcess } from '../support/relay.ts'
 import { until } from '../support/wait.ts'
 
-let owned: AsyncDisposableStack
-let registry: DockerRegistry
-let relay: RelayProcess
-let site: GeoRegistry
-beforeEach(async () => {
-  owned = new AsyncDisposableStack()
+interface FollowedRelay extends AsyncDisposable {
+  readonly relay: RelayProcess
+  readonly site: GeoRegistry
+  /** The digest of the image that the tag is now. */
+  push(tag: string, text: string): Promise<string>
+  pull(tag: string): Promise<string | null>
+  status(): Promise<StatusReport>
+  /** Resolves when a watermark covers what is asked for. */
+  covered(): Promise<unknown>
+  /** How many manifests the primary was asked for while so many pulls were answered; jobs ask for some too. */
+  questionsOf(pulls: number, digest: string): Promise<number>
+}
+
+async function startFollowedRelay(): Promise<FollowedRelay> {
+  await using starting = new AsyncDisposableStack()
   const eventsPort = await freePort()
-  registry = owned.use(await startDockerRegistry({ notifications: notifiesRelay(eventsPort) }))
-  relay = owned.use(await startRelayProcess({ primary: registry.url, instances: [registry.url], eventsPort }))
-  site = owned.use(
+  const registry = starting.use(await startDockerRegistry({ notifications: notifiesRelay(eventsPort) }))
+  const relay = starting.use(
+    await startRelayProcess({ primary: registry.url, instances: [registry.url], eventsPort }),
+  )
+  const site = starting.use(
     await startGeoRegistry({
       primary: registry.url,
       config: {
@@ -30,44 +41,50 @@ beforeEach(async () => {
       },
     }),
   )
-})
-afterEach(() => owned.disposeAsync())
+  const owned = starting.move()
+  async function pull(tag: string): Promise<string | null> {
+    const answer = await fetch(`${site.url}/v2/team/app/manifests/${tag}`, {
+      headers: { accept: 'application/vnd.oci.image.manifest.v1+json' },
+    })
+    await answer.arrayBuffer()
+    return answer.headers.get('docker-content-digest')
+  }
+  async function asked(): Promise<number> {
+    const counts = (await site.metrics()).matchAll(
+      /^geo_registry_upstream_requests_total\{operation="manifest",[^}]*\} (\d+)/gm,
+    )
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0)
+  }
+  const status = async () => (await (await fetch(`${site.adminUrl}/status`)).json()) as StatusReport
+  return {
+    relay,
+    site,
+    async push(tag, text) {
+      await using api = createRegistryApi(registry.url)
+      const image = await buildImage({ seed: text })
+      await pushImage(api, 'team/app', tag, image)
+      return image.digest
+    },
+    pull,
+    status,
+    covered: () =>
+      until(async () => ((await status()).relay?.watermark_age_seconds ?? Number.NaN) < 3, {
+        what: 'a watermark at the site',
+        deadlineMs: 30_000,
+      }),
+    async questionsOf(pulls, digest) {
+      const before = await asked()
+      for (let turn = 0; turn < pulls; turn++) expect(await pull('v1')).toBe(digest)
+      return (await asked()) - before
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
 
-/** The digest of the image that the tag is now. */
-async function push(tag: string, text: string): Promise<string> {
-  await using api = createRegistryApi(registry.url)
-  const image = await buildImage({ seed: text })
-  await pushImage(api, 'team/app', tag, image)
-  return image.digest
-}
-async function pull(tag: string): Promise<string | null> {
-  const answer = await fetch(`${site.url}/v2/team/app/manifests/${tag}`, {
-    headers: { accept: 'application/vnd.oci.image.manifest.v1+json' },
-  })
-  await answer.arrayBuffer()
-  return answer.headers.get('docker-content-digest')
-}
-const status = async () => (await (await fetch(`${site.adminUrl}/status`)).json()) as StatusReport
-const covered = () =>
-  until(async () => ((await status()).relay?.watermark_age_seconds ?? Number.NaN) < 3, {
-    what: 'a watermark at the site',
-    deadlineMs: 30_000,
-  })
-async function asked(): Promise<number> {
-  const counts = (await site.metrics()).matchAll(
-    /^geo_registry_upstream_requests_total\{operation="manifest",[^}]*\} (\d+)/gm,
-  )
-  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0)
-}
-/** How many manifests the primary was asked for while so many pulls were answered; jobs ask for some too. */
-async function questionsOf(pulls: number, digest: string): Promise<number> {
-  const before = await asked()
-  for (let turn = 0; turn < pulls; turn++) expect(await pull('v1')).toBe(digest)
-  return (await asked()) - before
-}
-
-describe('a site that follows a relay', { timeout: 90_000 }, () => {
+describe.concurrent('a site that follows a relay', { timeout: 90_000 }, () => {
   it('asks the primary for a tag once, pulls it without a question from then on, and sees the next push', async () => {
+    await using scene = await startFollowedRelay()
+    const { site, push, pull, status, covered, questionsOf } = scene
     await covered()
     const first = await push('v1', 'first')
     await until(async () => (await status()).in_step, { what: 'the push to be copied', deadlineMs: 30_000 })
@@ -81,6 +98,8 @@ describe('a site that follows a relay', { timeout: 90_000 }, () => {
   })
 
   it('says that the relay is away, asks the primary for every pull, and goes on by itself', async () => {
+    await using scene = await startFollowedRelay()
+    const { relay, push, pull, status, covered } = scene
     await covered()
     const digest = await push('v1', 'first')
     await relay.stop()

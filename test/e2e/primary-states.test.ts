@@ -14,7 +14,8 @@ function refuseWrites({ primary, held }: LyingPrimarySite, lie: Lie): void {
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) primary.lie(method, /./, refuse)
 }
 
-describe('while the primary', () => {
+// Each has a site of its own.
+describe.concurrent('while the primary', () => {
   it('runs, pulls come from here or through here, and writes are its own', async () => {
     await using sites = await startWithRealPrimary()
 

@@ -1,24 +1,29 @@
 /** A site that was away reads on where it stood; one whose relay forgot what it missed compares everything. */
 import { rm } from 'node:fs/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { until } from '../support/wait.ts'
 import { becomes, type FollowingSite, pushNew, type RelayedSites, startRelayedSites } from './relayed-site.ts'
 
 const APP = 'team/app'
 const LIB = 'team/lib'
 
-let all: RelayedSites
-let tokyo: FollowingSite
-beforeAll(async () => {
-  all = await startRelayedSites({ repositories: [APP, LIB] })
-  const [first] = all.sites
-  if (!first) throw new Error('expected a site')
-  tokyo = first
-})
-afterAll(() => all[Symbol.asyncDispose]())
+interface AwaySite extends AsyncDisposable {
+  readonly all: RelayedSites
+  readonly tokyo: FollowingSite
+}
+
+/** Each test has its own, and they run side by side. */
+async function startAwaySite(): Promise<AwaySite> {
+  await using starting = new AsyncDisposableStack()
+  const all = starting.use(await startRelayedSites({ repositories: [APP, LIB] }))
+  const [tokyo] = all.sites
+  if (!tokyo) throw new Error('expected a site')
+  const owned = starting.move()
+  return { all, tokyo, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
 
 /** While the site is away a tag comes, one moves and one goes; then the work is done, and the site is back. */
-async function missing(work: () => Promise<void>, seed: string): Promise<void> {
+async function missing({ all, tokyo }: AwaySite, seed: string, work: () => Promise<void>): Promise<void> {
   await pushNew(all.there, APP, `${seed}-moves`, `${seed} 1`)
   const going = await pushNew(all.there, LIB, `${seed}-goes`, seed)
   await all.covered()
@@ -33,13 +38,15 @@ async function missing(work: () => Promise<void>, seed: string): Promise<void> {
   await tokyo.process.start()
 }
 
-describe('a site that was away', { timeout: 180_000 }, () => {
+describe.concurrent('a site that was away', { timeout: 180_000 }, () => {
   it('catches up with what it missed from the log, and is in step', async () => {
-    await missing(async () => {
+    await using away = await startAwaySite()
+    const { all, tokyo } = away
+    await missing(away, 'log', async () => {
       const { log, sites } = await all.relayStatus()
-      const away = sites.find(({ name }) => name === 'tokyo')
-      expect(away?.through).toBeLessThan(log.last)
-    }, 'log')
+      const reader = sites.find(({ name }) => name === 'tokyo')
+      expect(reader?.through).toBeLessThan(log.last)
+    })
 
     await all.copied()
     await until(async () => (await tokyo.status()).in_step, {
@@ -52,12 +59,14 @@ describe('a site that was away', { timeout: 180_000 }, () => {
   })
 
   it('compares everything when the relay has lost its folder, and says why', async () => {
+    await using away = await startAwaySite()
+    const { all } = away
     const before = (await all.relayStatus()).log.id
-    await missing(async () => {
+    await missing(away, 'lost', async () => {
       await all.relay.stop()
       await rm(all.relay.folder, { recursive: true })
       await all.relay.start()
-    }, 'lost')
+    })
 
     await all.copied()
     await all.covered()

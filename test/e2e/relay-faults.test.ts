@@ -1,5 +1,5 @@
 /** What the relay's proof rests on fails: the epoch ends with a sentence, pulls go on and ask, and all heals by itself. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { until } from '../support/wait.ts'
 import { pulledAsked, pulledUnasked } from './relayed-requests.ts'
 import { becomes, commandSays, pushNew, type RelayedSites, startRelayedSites } from './relayed-site.ts'
@@ -9,38 +9,42 @@ const APP = 'team/app'
 /** Pushed once: a tag that events contradict each other about is asked for until a minute after the last of them. */
 const STEADY = 'steady'
 
-let all: RelayedSites
-let steady: string
-beforeAll(async () => {
-  all = await startRelayedSites({ repositories: [APP] })
-  steady = await pushNew(all.there, APP, STEADY, 1)
-})
-afterAll(() => all[Symbol.asyncDispose]())
+interface ProvedSites extends AsyncDisposable {
+  readonly all: RelayedSites
+  /** Resolves in another epoch than the one at the start, when pulls ask nobody at either site. */
+  provedAgain(): Promise<void>
+}
 
-let epoch: string | undefined
-beforeEach(async () => {
+/** Each test has its own, and they run side by side. Resolves in an epoch. */
+async function startProved(): Promise<ProvedSites> {
+  const all = await startRelayedSites({ repositories: [APP] })
+  const steady = await pushNew(all.there, APP, STEADY, 1)
   await all.covered()
-  epoch = (await all.relayStatus()).epoch?.id
-})
-
-/** Resolves in another epoch than the one before the test, when pulls ask nobody at either site. */
-async function provedAgain(): Promise<void> {
-  const begun = async () => {
-    const { epoch: now } = await all.relayStatus()
-    return now !== null && now.id !== epoch
+  const first = (await all.relayStatus()).epoch?.id
+  return {
+    all,
+    async provedAgain() {
+      const begun = async () => {
+        const { epoch: now } = await all.relayStatus()
+        return now !== null && now.id !== first
+      }
+      await until(begun, { what: 'a new epoch', deadlineMs: 60_000 })
+      await all.covered()
+      await pulledUnasked(all, [APP, STEADY], steady)
+    },
+    [Symbol.asyncDispose]: () => all[Symbol.asyncDispose](),
   }
-  await until(begun, { what: 'a new epoch', deadlineMs: 60_000 })
-  await all.covered()
-  await pulledUnasked(all, [APP, STEADY], steady)
 }
 
-async function seenEverywhere(tag: string, digest: string): Promise<void> {
+async function seenEverywhere({ sites }: RelayedSites, tag: string, digest: string): Promise<void> {
   const pushedAtMs = performance.now()
-  await Promise.all(all.sites.map((site) => becomes(site, [APP, tag], digest, pushedAtMs)))
+  await Promise.all(sites.map((site) => becomes(site, [APP, tag], digest, pushedAtMs)))
 }
 
-describe('a registry, a relay and two sites, when', { timeout: 180_000 }, () => {
+describe.concurrent('a registry, a relay and two sites, when', { timeout: 180_000 }, () => {
   it('a process of the registry is killed: pulls and pushes go on, nothing is proved until it is back', async () => {
+    await using proved = await startProved()
+    const { all, provedAgain } = proved
     const [alive, killed] = all.registries
     const first = await pushNew(all.there, APP, 'killed', 1)
     await pulledUnasked(all, [APP, 'killed'], first)
@@ -61,7 +65,7 @@ describe('a registry, a relay and two sites, when', { timeout: 180_000 }, () => 
       expect(await site.pull(APP, 'killed')).toBe(first)
     }
     const second = await pushNew(all.there, APP, 'killed', 2)
-    await seenEverywhere('killed', second)
+    await seenEverywhere(all, 'killed', second)
 
     await killed.start()
     await provedAgain()
@@ -72,13 +76,15 @@ describe('a registry, a relay and two sites, when', { timeout: 180_000 }, () => 
   })
 
   it('the relay is killed: no pull is older than tags.maxstaleness, and what it was not told meanwhile comes after it is back', async () => {
+    await using proved = await startProved()
+    const { all, provedAgain } = proved
     const { log } = await all.relayStatus()
     const first = await pushNew(all.there, APP, 'relay', 1)
     await pulledUnasked(all, [APP, 'relay'], first)
     await all.relay.kill()
 
     const second = await pushNew(all.there, APP, 'relay', 2)
-    await seenEverywhere('relay', second)
+    await seenEverywhere(all, 'relay', second)
     for (const { status, name, process } of all.sites) {
       await until(async () => (await status()).relay?.connected === false, { what: `${name} to notice` })
       expect((await commandSays(process.configFile, 'status')).text).toMatch(
@@ -101,6 +107,8 @@ describe('a registry, a relay and two sites, when', { timeout: 180_000 }, () => 
   })
 
   it('a process of the registry that nobody named takes a push: the epoch ends with its sentence, and the push is seen', async () => {
+    await using proved = await startProved()
+    const { all, provedAgain } = proved
     const first = await pushNew(all.there, APP, 'stranger', 1)
     await pulledUnasked(all, [APP, 'stranger'], first)
     const stranger = await all.startStranger()
@@ -110,7 +118,7 @@ describe('a registry, a relay and two sites, when', { timeout: 180_000 }, () => 
     )
 
     const second = await pushNew(direct, APP, 'stranger', 2)
-    await seenEverywhere('stranger', second)
+    await seenEverywhere(all, 'stranger', second)
     await told
     const { last_end: end, setback } = await all.relayStatus()
     expect([end?.reason, setback?.reason]).toContain('unknown-instance')

@@ -96,7 +96,7 @@ export async function startRelayedSites(options: RelayedOptions): Promise<Relaye
     starting.use(
       await startDockerRegistry({ auth, root, notifications: notifiesRelay(eventsPort), config: ACCESS_LOG }),
     )
-  const registries = [await startRegistry(), await startRegistry()] as const
+  const registries = await Promise.all([startRegistry(), startRegistry()])
   const origins = registries.map(({ url }) => url)
   const nginx = starting.use(
     await startNginx({ balanced: { registry: origins }, servers: [{ proxyTo: 'http://registry' }] }),
@@ -133,8 +133,7 @@ export async function startRelayedSites(options: RelayedOptions): Promise<Relaye
     )
     return followingSite(name, process, link, await client(process.url))
   }
-  const sites: FollowingSite[] = []
-  for (const name of names) sites.push(await startSite(name))
+  const sites = await Promise.all(names.map(startSite))
   const there = await client(nginx.url)
   const owned = starting.move()
   const relayStatus = async () => (await statusOf(relay.adminUrl)) as RelayReport

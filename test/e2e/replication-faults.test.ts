@@ -11,7 +11,8 @@ import { registryFolder } from './registry-folder.ts'
 import { type ReplicatedSite, startReplicatedSite } from './replicated-site.ts'
 import { expectSoundStore, filesBelow } from './store-files.ts'
 
-describe('a site that is killed again and again while it copies', () => {
+// These two have sites of their own, and run side by side.
+describe.concurrent('a site that is killed again and again while it copies', () => {
   it('converges, with a sound store and nearly nothing fetched twice', async () => {
     const repositories = ['kill/a', 'kill/b', 'kill/c']
     await using site = await startReplicatedSite({ repositories })
@@ -47,7 +48,7 @@ describe('a site that is killed again and again while it copies', () => {
   })
 })
 
-describe('a primary that is away for a while', () => {
+describe.concurrent('a primary that is away for a while', () => {
   it('finds all its tags here when it is back; nothing was removed, and pulls went on meanwhile', async () => {
     await using site = await startReplicatedSite({ repositories: ['team/app', 'team/new'] })
     const before = await buildImage({ seed: 'before', layers: [1000] })

@@ -1,6 +1,6 @@
 /** What the processes of one site tell each other: misses of clients, damage that was found, the traffic clients cause. */
 import { open } from 'node:fs/promises'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createStorePaths } from '../../src/store/paths.ts'
 import { randomContent } from '../support/content.ts'
 import { buildImage, type Image } from '../support/images.ts'
@@ -12,12 +12,13 @@ import { isPublished } from './store-files.ts'
 const NAME = 'team/app'
 const MIB = 1024 * 1024
 
-let site: ScaledOutSite
-afterEach(() => site[Symbol.asyncDispose]())
-
-describe('the replicator', () => {
+// Each has a site of its own.
+describe.concurrent('the replicator', () => {
   it('hears of what clients of either proxy met and of what they wrote, without a single notification', async () => {
-    site = await startScaledOutSite({ repositories: [NAME, 'team/web', 'team/own'], notified: false })
+    await using site = await startScaledOutSite({
+      repositories: [NAME, 'team/web', 'team/own'],
+      notified: false,
+    })
     await until(async () => (await site.status()).reconcile?.last_pass_timestamp, { what: 'the first pass' })
     const [asked, other, web] = await Promise.all(
       ['asked', 'other', 'web'].map((seed) => buildImage({ seed })),
@@ -31,14 +32,14 @@ describe('the replicator', () => {
     expect((await site.b.getManifest('team/web', 'v1')).status).toBe(200)
     await pushImage(site.b, 'team/own', 'v1', web)
 
-    await allHere([asked, other, web])
+    await allHere(site, [asked, other, web])
     await until(async () => (await site.status()).container_repositories_synced_count === 3, {
       what: 'every repository to be tracked and in step',
     })
   })
 
   it('has every proxy let go of a blob that it found damaged', async () => {
-    site = await startScaledOutSite({
+    await using site = await startScaledOutSite({
       repositories: [NAME],
       replicatorConfig: { replication: { scrub: '2s' } },
     })
@@ -61,9 +62,12 @@ describe('the replicator', () => {
       })
     }
   })
+})
 
+// Alone: it tells how long a client waits.
+describe('the replicator', () => {
   it('stands back for what clients of the proxies cause on the line', async () => {
-    site = await startScaledOutSite({
+    await using site = await startScaledOutSite({
       repositories: [NAME, 'busy/app'],
       config: { replication: { modes: [{ pattern: 'busy/*', mode: 'ondemand' }] } },
       replicatorConfig: { replication: { bandwidth: '4MB/s' } },
@@ -78,7 +82,7 @@ describe('the replicator', () => {
     const clientMs = performance.now() - startedAt
     await pushImage(site.there, NAME, 'v1', image)
     const pushedAt = performance.now()
-    await allHere([image])
+    await allHere(site, [image])
     await site.inStep()
 
     expect(clientMs).toBeLessThan(8000)
@@ -86,7 +90,7 @@ describe('the replicator', () => {
   })
 })
 
-async function allHere(images: readonly Image[]): Promise<void> {
+async function allHere(site: ScaledOutSite, images: readonly Image[]): Promise<void> {
   const wanted = images.flatMap((image) => [image, ...image.blobs])
   await until(
     async () =>

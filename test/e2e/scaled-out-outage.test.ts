@@ -26,7 +26,11 @@ function expectUnavailable(answer: Answer): void {
   expect(error.message).toMatch(/try again later.*pulls of what this site holds still work/)
 }
 
-describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of $trust', ({ trust }) => {
+const TRUSTS = [{ trust: '0s' }, { trust: '60s' }]
+/** The two sites live side by side; what happens to each happens one after the other. */
+const IN_ORDER = { concurrent: false }
+
+describe.concurrent.each(TRUSTS)('Redis away, with a trust of $trust', ({ trust }) => {
   let site: ScaledOutSite
   let both: readonly [RegistryApi, RegistryApi]
 
@@ -40,7 +44,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
   })
   afterAll(() => site[Symbol.asyncDispose]())
 
-  it('leaves the proxies ready, and pulls of what is held go on', async () => {
+  it('leaves the proxies ready, and pulls of what is held go on', IN_ORDER, async () => {
     for (const { adminUrl } of site.proxies) {
       for (const path of ['/-/readiness', '/-/liveness'])
         expect((await fetch(adminUrl + path)).status).toBe(200)
@@ -61,7 +65,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
     }
   })
 
-  it('refuses deletes before they reach the primary, and says what still works', async () => {
+  it('refuses deletes before they reach the primary, and says what still works', IN_ORDER, async () => {
     expectUnavailable(await site.a.deleteManifest(NAME, image(4).digest))
     const [config] = image(4).blobs
     if (config) expectUnavailable(await site.b.deleteBlob(NAME, config.digest))
@@ -72,6 +76,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
 
   it(
     trust === '0s' ? 'takes pushes, which both show' : 'refuses pushes before they reach the primary',
+    IN_ORDER,
     async () => {
       for (const blob of image(1).blobs) expect((await site.a.pushBlob(NAME, blob)).status).toBe(201)
       const push = (tag: string) => site.a.putManifest(NAME, tag, image(1).bytes, image(1).mediaType)
@@ -86,7 +91,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
     },
   )
 
-  it('serves what is not here from the primary', async () => {
+  it('serves what is not here from the primary', IN_ORDER, async () => {
     await pushImage(site.there, 'team/web', 'missed', image(2))
 
     for (const api of both) {
@@ -97,33 +102,41 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
     }
   })
 
-  it('lets no proxy serve what was overwritten meanwhile when the primary goes away as well', async () => {
-    site.link.refuse()
-    site.link.cut()
-    try {
-      for (const api of both) {
-        const answer = await api.getManifest(NAME, 'held')
-        if (trust === '0s') expect(answer.status).toBe(503)
-        else expect([answer.digest, sourceOf(answer)]).toEqual([image(0).digest, 'stale'])
-        const known = await api.getManifest(NAME, image(0).digest)
-        expect([known.status, known.digest]).toEqual([200, image(0).digest])
+  it(
+    'lets no proxy serve what was overwritten meanwhile when the primary goes away as well',
+    IN_ORDER,
+    async () => {
+      site.link.refuse()
+      site.link.cut()
+      try {
+        for (const api of both) {
+          const answer = await api.getManifest(NAME, 'held')
+          if (trust === '0s') expect(answer.status).toBe(503)
+          else expect([answer.digest, sourceOf(answer)]).toEqual([image(0).digest, 'stale'])
+          const known = await api.getManifest(NAME, image(0).digest)
+          expect([known.status, known.digest]).toEqual([200, image(0).digest])
+        }
+      } finally {
+        await site.link.accept()
       }
-    } finally {
-      await site.link.accept()
-    }
-  })
+    },
+  )
 
-  it('is over when Redis is back: writes through one are shown by the other, and all is in step', async () => {
-    await site.redis.start()
-    await site.recovered()
-    await worksAgain(site, image(3))
-    expect((await site.b.deleteManifest(NAME, image(4).digest)).status).toBe(202)
-    for (const api of both) expect((await api.getManifest(NAME, 'doomed')).status).toBe(404)
-    await site.resynced()
-    await expectSoundStore(site.root)
-  })
+  it(
+    'is over when Redis is back: writes through one are shown by the other, and all is in step',
+    IN_ORDER,
+    async () => {
+      await site.redis.start()
+      await site.recovered()
+      await worksAgain(site, image(3))
+      expect((await site.b.deleteManifest(NAME, image(4).digest)).status).toBe(202)
+      for (const api of both) expect((await api.getManifest(NAME, 'doomed')).status).toBe(404)
+      await site.resynced()
+      await expectSoundStore(site.root)
+    },
+  )
 
-  it('does no harm when Redis is emptied under the site', async () => {
+  it('does no harm when Redis is emptied under the site', IN_ORDER, async () => {
     for (const [writer, reader, pushed] of [
       [site.a, site.b, image(0)],
       [site.b, site.a, image(1)],
@@ -147,7 +160,7 @@ describe.each([{ trust: '0s' }, { trust: '60s' }])('Redis away, with a trust of 
     await site.resynced()
   })
 
-  it('holds no pull up for long when Redis is there and answers nobody', async () => {
+  it('holds no pull up for long when Redis is there and answers nobody', IN_ORDER, async () => {
     site.redis.freeze()
     try {
       for (const api of both) {

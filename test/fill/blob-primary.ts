@@ -43,6 +43,8 @@ export interface BlobPrimary extends AsyncDisposable {
   hold(names: readonly RepositoryName[], bytes: Buffer, algorithm?: 'sha256' | 'sha512'): Digest
   /** How requests are answered from now on; undefined: honestly. */
   answer(manner: (request: BlobRequest) => Manner | undefined): void
+  /** The body of the first GET from now on stops after so many bytes, for good or until the returned function is called. */
+  pauseFirst(after: number): () => void
   stop(): Promise<void>
   start(): Promise<void>
 }
@@ -97,6 +99,16 @@ export async function startBlobPrimary(): Promise<BlobPrimary> {
     },
     answer(manner) {
       mannerOf = manner
+    },
+    pauseFirst(after) {
+      const gate = Promise.withResolvers<void>()
+      let isFirst = true
+      mannerOf = ({ method }) => {
+        if (method !== 'GET' || !isFirst) return undefined
+        isFirst = false
+        return { pause: { after, until: gate.promise } }
+      }
+      return gate.resolve
     },
     stop: listener.stop,
     start: listener.start,

@@ -1,7 +1,7 @@
 /** Law 7 with real processes, on one store, one Redis and one primary that counts: what is fetched is fetched once. */
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Digest } from '../../src/oci/digest.ts'
 import { HOLD_BACK_BYTES } from '../../src/store/verify-stream.ts'
 import { type Program, startProgram } from '../support/process.ts'
@@ -24,26 +24,44 @@ interface PullOptions {
   readonly onBytes?: (bytes: number) => void
 }
 
-let owned: AsyncDisposableStack
-let redis: RedisServer
-let primary: BlobPrimary
-let root: string
-beforeEach(async () => {
-  owned = new AsyncDisposableStack()
-  root = owned.use(await tempFolder('shared')).path
-  redis = owned.use(await startRedis())
-  primary = owned.use(await startBlobPrimary())
-})
-afterEach(() => owned.disposeAsync())
+/** A store, a Redis and a primary that processes share; each test has its own, and they run side by side. */
+interface Sharing extends AsyncDisposable {
+  readonly redis: RedisServer
+  readonly primary: BlobPrimary
+  startSharer(): Promise<Sharer>
+  isPublished(digest: Digest): Promise<boolean>
+  /** What is left of fetches. */
+  spools(): Promise<string[]>
+}
 
-async function startSharer(): Promise<Sharer> {
-  const port = Promise.withResolvers<string>()
-  const script = join(import.meta.dirname, 'sharing-process.ts')
-  const program = await startProgram(process.execPath, [script, root, primary.origin, redis.url], {
-    onLine: port.resolve,
-  })
-  owned.use(program)
-  const origin = `http://127.0.0.1:${await port.promise}`
+async function startSharing(): Promise<Sharing> {
+  await using starting = new AsyncDisposableStack()
+  const root = starting.use(await tempFolder('shared')).path
+  const redis = starting.use(await startRedis())
+  const primary = starting.use(await startBlobPrimary())
+  const owned = starting.move()
+  return {
+    redis,
+    primary,
+    async startSharer() {
+      const port = Promise.withResolvers<string>()
+      const script = join(import.meta.dirname, 'sharing-process.ts')
+      const program = await startProgram(process.execPath, [script, root, primary.origin, redis.url], {
+        onLine: port.resolve,
+      })
+      owned.use(program)
+      return sharer(program, `http://127.0.0.1:${await port.promise}`)
+    },
+    async isPublished(digest) {
+      const names = await readdir(join(root, 'docker/registry/v2'), { recursive: true }).catch(() => [])
+      return names.some((name) => name.endsWith(join(digest.slice(7), 'data')))
+    },
+    spools: () => readdir(join(root, 'geo-registry/spools')),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+function sharer(program: Program, origin: string): Sharer {
   return {
     program,
     async pull(digest, { range, onBytes } = {}) {
@@ -67,23 +85,17 @@ async function startSharer(): Promise<Sharer> {
   }
 }
 
-async function isPublished(digest: Digest): Promise<boolean> {
-  const names = await readdir(join(root, 'docker/registry/v2'), { recursive: true }).catch(() => [])
-  return names.some((name) => name.endsWith(join(digest.slice(7), 'data')))
-}
-
 /** What the tests count on: everything of this size comes in several requests. */
 const SIZE = 16 * MiB + 12_345
 
-describe('two processes on one store', () => {
+describe.concurrent('two processes on one store', () => {
   it('read the primary once for fifty readers and a job, ranges among them', async () => {
+    await using sharing = await startSharing()
+    const { primary, startSharer, isPublished, spools } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const bytes = someBytes(SIZE)
     const digest = primary.hold([APP], bytes)
-    const gate = Promise.withResolvers<void>()
-    primary.answer(({ number }) =>
-      number === 0 ? { pause: { after: MiB, until: gate.promise } } : undefined,
-    )
+    const goOn = primary.pauseFirst(MiB)
     const first = one.pull(digest)
     await until(() => primary.gets().length === 1, { what: 'the first request' })
 
@@ -97,16 +109,18 @@ describe('two processes on one store', () => {
     const job = two.job(digest)
     // Ahead of the request that stalls these come by requests of their own; the last one wants what is held back.
     await Promise.all(ranges.slice(10, 19))
-    gate.resolve()
+    goOn()
 
     for (const got of await Promise.all([first, ...wholes])) expect(got.equals(bytes)).toBe(true)
     await Promise.all([...ranges, job])
     expect((await one.received()) + (await two.received())).toBe(SIZE)
     expect(await isPublished(digest)).toBe(true)
-    expect(await readdir(join(root, 'geo-registry/spools'))).toEqual([])
+    expect(await spools()).toEqual([])
   })
 
   it('lose nothing when the one that fetches is killed: the other’s readers get every byte', async () => {
+    await using sharing = await startSharing()
+    const { primary, startSharer, isPublished, spools } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const size = 96 * MiB
     const bytes = someBytes(size)
@@ -138,19 +152,18 @@ describe('two processes on one store', () => {
     // Two had been told of at least half: of that not a byte is asked for again, though half a sync interval of it and
     // more was not on the disk.
     expect(await two.received()).toBeLessThanOrEqual(size / 2)
-    await until(async () => (await readdir(join(root, 'geo-registry/spools'))).length === 0, {
+    await until(async () => (await spools()).length === 0, {
       what: 'what the killed one left to be gone',
     })
   })
 
   it('go on without the one that fetches when it is stopped, which does no harm when it wakes', async () => {
+    await using sharing = await startSharing()
+    const { primary, startSharer, isPublished, spools } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const bytes = someBytes(SIZE)
     const digest = primary.hold([APP], bytes)
-    const gate = Promise.withResolvers<void>()
-    primary.answer(({ number }) =>
-      number === 0 ? { pause: { after: 1.5 * MiB, until: gate.promise } } : undefined,
-    )
+    const goOn = primary.pauseFirst(1.5 * MiB)
     let sleeperBytes = 0
     const sleeper = one.pull(digest, { onBytes: (count) => (sleeperBytes = count) })
     await until(() => sleeperBytes > MiB, { what: 'the fetch to have begun' })
@@ -160,17 +173,19 @@ describe('two processes on one store', () => {
     one.program.signal('SIGSTOP')
     expect((await other).equals(bytes)).toBe(true)
     one.program.signal('SIGCONT')
-    gate.resolve()
+    goOn()
 
     expect((await sleeper).equals(bytes)).toBe(true)
     await until(() => isPublished(digest), { what: 'the blob to be published' })
     expect((await one.pull(digest)).equals(bytes)).toBe(true)
-    await until(async () => (await readdir(join(root, 'geo-registry/spools'))).length === 0, {
+    await until(async () => (await spools()).length === 0, {
       what: 'every spool to be gone',
     })
   })
 
   it('show nobody the last 64 KiB of content that is wrong, and publish nothing', async () => {
+    await using sharing = await startSharing()
+    const { primary, startSharer, isPublished } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const bytes = someBytes(4 * MiB)
     const digest = primary.hold([APP], bytes)
@@ -193,13 +208,12 @@ describe('two processes on one store', () => {
   })
 
   it('serve every client while Redis is killed in the middle, and keep again when it is back', async () => {
+    await using sharing = await startSharing()
+    const { redis, primary, startSharer, isPublished } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const bytes = someBytes(SIZE)
     const digest = primary.hold([APP], bytes)
-    const gate = Promise.withResolvers<void>()
-    primary.answer(({ number }) =>
-      number === 0 ? { pause: { after: 3 * MiB, until: gate.promise } } : undefined,
-    )
+    const goOn = primary.pauseFirst(3 * MiB)
     const counts = [0, 0, 0, 0]
     const pulls = [one, two, one, two].map((sharer, index) =>
       sharer.pull(digest, {
@@ -215,7 +229,7 @@ describe('two processes on one store', () => {
 
     for (const got of await Promise.all(pulls)) expect(got.equals(bytes)).toBe(true)
     expect((await late).equals(bytes)).toBe(true)
-    gate.resolve()
+    goOn()
     await redis.start()
     await until(async () => (await one.pull(digest)).equals(bytes) && (await isPublished(digest)), {
       what: 'the blob to be kept',
@@ -225,22 +239,21 @@ describe('two processes on one store', () => {
   })
 
   it('pass a lone range by, and follow it into a fetch of the other process', async () => {
+    await using sharing = await startSharing()
+    const { primary, startSharer } = sharing
     const [one, two] = await Promise.all([startSharer(), startSharer()])
     const bytes = someBytes(SIZE)
     const digest = primary.hold([APP], bytes)
     const range = [10 * MiB, 10 * MiB + 64 * KiB - 1] as const
     await expect(two.pull(digest, { range })).rejects.toThrow('307')
-    const gate = Promise.withResolvers<void>()
-    primary.answer(({ number }) =>
-      number === 0 ? { pause: { after: MiB, until: gate.promise } } : undefined,
-    )
+    const goOn = primary.pauseFirst(MiB)
     const whole = one.pull(digest)
     await until(() => primary.gets().length === 1, { what: 'the first request' })
 
     const got = await two.pull(digest, { range })
 
     expect(got.equals(bytes.subarray(range[0], range[1] + 1))).toBe(true)
-    gate.resolve()
+    goOn()
     expect((await whole).equals(bytes)).toBe(true)
     expect(await two.received()).toBe(0)
   })

@@ -6,7 +6,7 @@ import { createDispatcher } from '../../src/upstream/dispatcher.ts'
 import { createRegistryClient } from '../../src/upstream/registry-client.ts'
 import { createMintedTokenSource } from '../../src/upstream/token-source.ts'
 import { storeFixture } from '../store/store-fixture.ts'
-import { type FillFixture, fillFixture } from './fill-fixture.ts'
+import { type FillFixture, fillFixture, landed } from './fill-fixture.ts'
 import { createLeaseTable, type LeaseTable } from './memory-fill-leases.ts'
 
 export interface SharedProcess {
@@ -22,6 +22,8 @@ export interface SharedFixture extends AsyncDisposable {
   readonly processes: readonly [SharedProcess, SharedProcess, SharedProcess]
   /** Of all processes. */
   receivedBytes(): Promise<number>
+  /** Resolves when no process fetches any longer. */
+  allLanded(): Promise<void>
 }
 
 type ProcessOptions = Omit<FillOptions, 'folder' | 'leases'>
@@ -66,6 +68,9 @@ export async function sharedFixture(
     async receivedBytes() {
       const received = await Promise.all(processes.map((one) => one.receivedBytes()))
       return received.reduce((sum, bytes) => sum + bytes, 0)
+    },
+    async allLanded() {
+      for (const { fill } of processes) await landed(fill)
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { HOLD_BACK_BYTES } from '../../src/store/verify-stream.ts'
 import { until } from '../support/wait.ts'
-import { APP, follow, KiB, landed, MiB, OTHER, pull, readSpan, someBytes, token } from './fill-fixture.ts'
+import { APP, follow, KiB, MiB, OTHER, pull, readSpan, someBytes, token } from './fill-fixture.ts'
 import { type SharedFixture, sharedFixture } from './shared-fixture.ts'
 
 const PIECE = 4 * MiB
@@ -13,22 +13,6 @@ beforeEach(async () => {
   shared = await sharedFixture(() => ({ pieceBytes: PIECE }))
 })
 afterEach(() => shared[Symbol.asyncDispose]())
-
-/** The primary pauses its first answer to a GET after so many bytes until the returned function is called. */
-function pauseAfter(after: number): () => void {
-  const gate = Promise.withResolvers<void>()
-  let isFirst = true
-  shared.site.primary.answer(({ method }) => {
-    if (method !== 'GET' || !isFirst) return undefined
-    isFirst = false
-    return { pause: { after, until: gate.promise } }
-  })
-  return gate.resolve
-}
-
-async function allLanded(): Promise<void> {
-  for (const { fill } of shared.processes) await landed(fill)
-}
 
 describe('clients of several processes', () => {
   it('get a blob that the primary sends once', async () => {
@@ -42,7 +26,7 @@ describe('clients of several processes', () => {
     ])
 
     for (const got of await Promise.all(pulls)) expect(got.equals(bytes)).toBe(true)
-    await allLanded()
+    await shared.allLanded()
     expect(await shared.receivedBytes()).toBe(bytes.length)
     expect(await site.spools()).toEqual([])
     for (const { store } of processes) {
@@ -56,7 +40,7 @@ describe('clients of several processes', () => {
     const [one, two] = shared.processes
     const bytes = someBytes(MiB)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = pauseAfter(bytes.length - 1)
+    const goOn = shared.site.primary.pauseFirst(bytes.length - 1)
     const first = await follow(one.fill, APP, digest)
 
     const second = await follow(two.fill, APP, digest, { credential: token('bob') })
@@ -72,14 +56,14 @@ describe('clients of several processes', () => {
 
     expect((await tail).equals(bytes.subarray(visibleEnd))).toBe(true)
     for (const one of [first, second]) one.close()
-    await allLanded()
+    await shared.allLanded()
   })
 
   it('read a range ahead of the fetch as another segment of it, whichever process it runs in', async () => {
     const [one, two] = shared.processes
     const bytes = someBytes(6 * PIECE)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = pauseAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const first = await follow(one.fill, APP, digest)
     const range = { start: 4 * PIECE + 5, end: 4 * PIECE + MiB }
 
@@ -90,7 +74,7 @@ describe('clients of several processes', () => {
     goOn()
     expect((await readSpan(first)).equals(bytes)).toBe(true)
     first.close()
-    await allLanded()
+    await shared.allLanded()
     expect(await two.receivedBytes()).toBe(0)
     expect(await shared.receivedBytes()).toBe(bytes.length)
   })
@@ -113,14 +97,14 @@ describe('clients of several processes', () => {
     const [one, two] = shared.processes
     const bytes = someBytes(2 * MiB)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = pauseAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const entitled = await follow(one.fill, APP, digest)
 
     await expect(follow(two.fill, OTHER, digest)).rejects.toMatchObject({ kind: 'absent' })
     goOn()
     await readSpan(entitled)
     entitled.close()
-    await allLanded()
+    await shared.allLanded()
     expect(await two.store.index.link(OTHER, 'layer', digest)).toBeUndefined()
   })
 
@@ -128,7 +112,7 @@ describe('clients of several processes', () => {
     const [one, two] = shared.processes
     const bytes = someBytes(2 * MiB)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = pauseAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const first = await follow(one.fill, APP, digest)
 
     const others = await Promise.all(['bob', 'carol'].map(() => follow(two.fill, APP, digest)))
@@ -167,7 +151,7 @@ describe('content that is not what its digest says', () => {
     )
 
     for (const result of results) expect(result).toMatchObject({ reason: { kind: 'faulty' } })
-    await allLanded()
+    await shared.allLanded()
     expect(await site.store.blobs.stat(digest)).toBeUndefined()
     expect(await site.spools()).toEqual([])
   })
@@ -222,7 +206,7 @@ describe('a job', () => {
     const [one, two] = shared.processes
     const bytes = someBytes(3 * PIECE)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = pauseAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const client = await follow(one.fill, APP, digest)
 
     const job = two.fill.fetch(APP, digest, { credential: SITE, signal: AbortSignal.timeout(20_000) })
@@ -251,7 +235,7 @@ describe('a job', () => {
 
     expect((await pull(two.fill, APP, digest)).equals(bytes)).toBe(true)
 
-    await Promise.all([job, allLanded()])
+    await Promise.all([job, shared.allLanded()])
     expect(await shared.receivedBytes()).toBe(bytes.length)
   })
 })

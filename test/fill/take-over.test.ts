@@ -18,22 +18,6 @@ beforeEach(async () => {
 })
 afterEach(() => shared[Symbol.asyncDispose]())
 
-/** The first answer that is a body stops after so many bytes, for good or until the returned function is called. */
-function stallAfter(after: number): () => void {
-  const gate = Promise.withResolvers<void>()
-  let isFirst = true
-  shared.site.primary.answer(({ method }) => {
-    if (method !== 'GET' || !isFirst) return undefined
-    isFirst = false
-    return { pause: { after, until: gate.promise } }
-  })
-  return gate.resolve
-}
-
-async function allLanded(): Promise<void> {
-  for (const { fill } of shared.processes) await landed(fill)
-}
-
 function saidToHold(digest: Digest, bytes: number): Promise<true> {
   return until(() => shared.table.said(digest)?.held[0]?.[1] === bytes, { what: `${bytes} bytes to be told` })
 }
@@ -43,7 +27,7 @@ describe('a process whose last client leaves', () => {
     const [one, two] = shared.processes
     const bytes = someBytes(SIZE)
     const digest = shared.site.primary.hold([APP], bytes)
-    const goOn = stallAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const leaver = await follow(one.fill, APP, digest)
     const stayer = await follow(two.fill, APP, digest, { credential: token('bob') })
     await readSpan(stayer, 0, MiB)
@@ -53,7 +37,7 @@ describe('a process whose last client leaves', () => {
 
     expect((await readSpan(stayer, MiB)).equals(bytes.subarray(MiB))).toBe(true)
     stayer.close()
-    await allLanded()
+    await shared.allLanded()
     expect(await shared.receivedBytes()).toBe(SIZE)
     expect(await one.receivedBytes()).toBeLessThanOrEqual(2 * PIECE)
     expect(await shared.site.spools()).toEqual([])
@@ -65,13 +49,13 @@ describe('a process whose last client leaves', () => {
     shared = await sharedFixture(() => ({ pieceBytes: PIECE, siteCredential: SITE }))
     const [one, two] = shared.processes
     const digest = shared.site.primary.hold([APP], someBytes(SIZE))
-    const goOn = stallAfter(MiB)
+    const goOn = shared.site.primary.pauseFirst(MiB)
     const clients = [await follow(one.fill, APP, digest), await follow(two.fill, APP, digest)]
 
     for (const client of clients) client.close()
     goOn()
 
-    await allLanded()
+    await shared.allLanded()
     expect(await shared.receivedBytes()).toBe(SIZE)
     expect(await one.receivedBytes()).toBe(SIZE)
     expect(await two.store.index.link(APP, 'layer', digest)).toMatchObject({ target: digest })
@@ -81,7 +65,7 @@ describe('a process whose last client leaves', () => {
     const [one, two, three] = shared.processes
     const bytes = someBytes(SIZE)
     const digest = shared.site.primary.hold([APP], bytes)
-    stallAfter(MiB)
+    shared.site.primary.pauseFirst(MiB)
     const first = await follow(one.fill, APP, digest)
     const others = [await follow(two.fill, APP, digest), await follow(three.fill, APP, digest)]
     for (const other of others) await readSpan(other, 0, MiB)
@@ -94,7 +78,7 @@ describe('a process whose last client leaves', () => {
       other.close()
     }
     first.close()
-    await allLanded()
+    await shared.allLanded()
     // What was on its way to the one that left is the only thing that may come twice.
     expect(await shared.receivedBytes()).toBe(SIZE)
   })
@@ -106,7 +90,7 @@ describe('a process that falls asleep in the middle of a fetch', () => {
     const [one, two, three] = processes
     const bytes = someBytes(SIZE)
     const digest = site.primary.hold([APP], bytes)
-    const goOn = stallAfter(MiB + 1000)
+    const goOn = shared.site.primary.pauseFirst(MiB + 1000)
     const sleeper = await follow(one.fill, APP, digest)
     const others = [await follow(two.fill, APP, digest), await follow(three.fill, APP, digest)]
     for (const other of others) await readSpan(other, 0, MiB + 1000)
@@ -119,7 +103,7 @@ describe('a process that falls asleep in the middle of a fetch', () => {
     goOn()
     expect((await readSpan(sleeper)).equals(bytes)).toBe(true)
     for (const one of [sleeper, ...others]) one.close()
-    await allLanded()
+    await shared.allLanded()
     // Two and three together asked for what the sleeper had not told of.
     expect((await two.receivedBytes()) + (await three.receivedBytes())).toBe(SIZE - MiB - 1000)
     expect((await site.store.blobs.read(digest, SIZE))?.equals(bytes)).toBe(true)
@@ -149,7 +133,7 @@ describe('a process that falls asleep in the middle of a fetch', () => {
     await expect(readSpan(sleeper)).rejects.toMatchObject({ kind: 'faulty' })
     expect((await readSpan(other)).equals(bytes)).toBe(true)
     for (const one of [sleeper, other]) one.close()
-    await allLanded()
+    await shared.allLanded()
     expect((await site.store.blobs.read(digest, SIZE))?.equals(bytes)).toBe(true)
   })
 
@@ -158,7 +142,7 @@ describe('a process that falls asleep in the middle of a fetch', () => {
     const [one, two, three] = processes
     const bytes = someBytes(SIZE)
     const digest = site.primary.hold([APP], bytes)
-    stallAfter(MiB)
+    shared.site.primary.pauseFirst(MiB)
     const sleeper = await follow(one.fill, APP, digest)
     const slow = await follow(two.fill, APP, digest)
     await readSpan(slow, 0, 1000)
@@ -172,7 +156,7 @@ describe('a process that falls asleep in the middle of a fetch', () => {
     wake()
     expect((await readSpan(sleeper)).equals(bytes)).toBe(true)
     for (const one of [sleeper, slow]) one.close()
-    await allLanded()
+    await shared.allLanded()
   })
 })
 
@@ -192,7 +176,7 @@ describe('while Redis is away', () => {
     expect(await site.spools()).toEqual([])
     table.away = false
     expect((await pull(one.fill, APP, digest)).equals(bytes)).toBe(true)
-    await allLanded()
+    await shared.allLanded()
     expect(await site.store.blobs.stat(digest)).toBe(MiB)
   })
 
@@ -201,7 +185,7 @@ describe('while Redis is away', () => {
     const [one, two] = processes
     const bytes = someBytes(SIZE)
     const digest = site.primary.hold([APP], bytes)
-    stallAfter(3 * MiB)
+    shared.site.primary.pauseFirst(3 * MiB)
     const clients = [await follow(one.fill, APP, digest), await follow(two.fill, APP, digest)]
     for (const client of clients) await readSpan(client, 0, MiB)
     await saidToHold(digest, 3 * MiB)
@@ -210,12 +194,12 @@ describe('while Redis is away', () => {
 
     for (const client of clients) expect((await readSpan(client, MiB)).equals(bytes.subarray(MiB))).toBe(true)
     for (const client of clients) client.close()
-    await allLanded()
+    await shared.allLanded()
     expect(await site.store.blobs.stat(digest)).toBeUndefined()
     table.away = false
     const before = await shared.receivedBytes()
     expect((await pull(two.fill, APP, digest)).equals(bytes)).toBe(true)
-    await allLanded()
+    await shared.allLanded()
     expect((await shared.receivedBytes()) - before).toBeLessThanOrEqual(SIZE - 3 * MiB)
   })
 
@@ -223,7 +207,7 @@ describe('while Redis is away', () => {
     const { site, table, processes } = shared
     const [one, two] = processes
     const digest = site.primary.hold([APP], someBytes(SIZE))
-    stallAfter(MiB)
+    shared.site.primary.pauseFirst(MiB)
     const under = await follow(one.fill, APP, digest)
     await saidToHold(digest, MiB)
     const orphan = `sha256-${'a'.repeat(64)}.${'0'.repeat(16)}.data`

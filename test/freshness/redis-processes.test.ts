@@ -1,26 +1,22 @@
 /** Several processes of a site on one Redis: what one of them writes, hears or knows, the others know. */
 import fc from 'fast-check'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { SETTLED_MS } from '../../src/freshness/freshness.ts'
 import { history, LIMITS, runHistory } from '../contracts/freshness-model.ts'
 import { confirmNow, NAME, NEW, OLD, OTHER_TAG, TAG, tagNamed } from '../contracts/freshness-world.ts'
-import { type RedisServer, startRedis } from '../support/redis.ts'
+import type { RedisServer } from '../support/redis.ts'
 import { until } from '../support/wait.ts'
-import { createRedisSite, type RedisSite, type SiteProcess, watermarkFor } from './redis-site.ts'
+import { createRedisSite, type RedisSite, type SiteProcess, siteOnRedis, watermarkFor } from './redis-site.ts'
 
 const HOUR_MS = 3_600_000
 const WATCHING = { maxStalenessMs: 10_000 }
 
 let redis: RedisServer
 let site: RedisSite
-beforeAll(async () => {
-  redis = await startRedis()
+siteOnRedis((freshSite, server) => {
+  site = freshSite
+  redis = server
 })
-afterAll(() => redis[Symbol.asyncDispose]())
-beforeEach(() => {
-  site = createRedisSite(redis)
-})
-afterEach(() => site[Symbol.asyncDispose]())
 
 /** A replicator, which follows the primary's events, and two proxies with clocks far from its. */
 async function watched(): Promise<{ replicator: SiteProcess; one: SiteProcess; other: SiteProcess }> {

@@ -1,8 +1,9 @@
 /** The processes of a site on one Redis, each with a clock of its own that the test moves. */
 import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import { createRedisFreshness, type RedisFreshnessOptions } from '../../src/freshness/redis-freshness.ts'
 import { createLogger } from '../../src/log.ts'
-import type { RedisServer } from '../support/redis.ts'
+import { type RedisServer, startRedis } from '../support/redis.ts'
 import { until } from '../support/wait.ts'
 
 export type SiteProcess = ReturnType<typeof createRedisFreshness>
@@ -44,6 +45,22 @@ export function createRedisSite(redis: Pick<RedisServer, 'url'>): RedisSite {
     logged,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+/** One Redis for the tests of a file, and on it a site for each of them: `begin` is told of both before the test. */
+export function siteOnRedis(begin: (site: RedisSite, redis: RedisServer) => void): void {
+  let redis: RedisServer | undefined
+  let site: RedisSite | undefined
+  beforeAll(async () => {
+    redis = await startRedis()
+  })
+  afterAll(() => redis?.[Symbol.asyncDispose]())
+  beforeEach(() => {
+    if (!redis) throw new Error('no Redis was started')
+    site = createRedisSite(redis)
+    begin(site, redis)
+  })
+  afterEach(() => site?.[Symbol.asyncDispose]())
 }
 
 /** Begins an epoch, and tells of a watermark of this moment until every process can place it on its clock. */

@@ -1,24 +1,20 @@
 /** How old a watermark is, told between processes whose clocks have nothing in common. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { FreshnessUnavailableError } from '../../src/freshness/freshness.ts'
 import { confirmNow, NAME, OLD, TAG } from '../contracts/freshness-world.ts'
-import { type RedisServer, startRedis } from '../support/redis.ts'
+import type { RedisServer } from '../support/redis.ts'
 import { until } from '../support/wait.ts'
-import { createRedisSite, type RedisSite, type SiteProcess, watermarkFor } from './redis-site.ts'
+import { type RedisSite, type SiteProcess, siteOnRedis, watermarkFor } from './redis-site.ts'
 
 const HOUR_MS = 3_600_000
 const OPTIONS = { maxStalenessMs: 24 * HOUR_MS }
 
 let redis: RedisServer
 let site: RedisSite
-beforeAll(async () => {
-  redis = await startRedis()
+siteOnRedis((freshSite, server) => {
+  site = freshSite
+  redis = server
 })
-afterAll(() => redis[Symbol.asyncDispose]())
-beforeEach(() => {
-  site = createRedisSite(redis)
-})
-afterEach(() => site[Symbol.asyncDispose]())
 
 async function ageAt(reader: SiteProcess): Promise<number | undefined> {
   return (await reader.watermark())?.ageMs

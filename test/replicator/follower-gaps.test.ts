@@ -1,37 +1,16 @@
 /** What a site makes of a log that has holes, and of a relay that does not answer. */
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { LogPage } from '../../replicator/relay/page.ts'
-import { digestOf } from '../../src/oci/digest.ts'
+import { events, followTag, OLD, pushOf } from './followed-tag.ts'
 import { type FollowerScene, followerScene } from './follower-scene.ts'
-import { APP, notice, repository, tagNamed } from './inbox-world.ts'
+import { notice, repository } from './inbox-world.ts'
 
-const OLD = digestOf(Buffer.from('old'))
-const NEW = digestOf(Buffer.from('new'))
-const LATEST = tagNamed('latest')
-const pushOf = (digest = NEW) => notice('push', APP, { tag: LATEST, digest })
-const events = (count: number) => Array.from({ length: count }, () => notice('push', APP, { tag: 'x' }))
-
+const tag = followTag()
+const { following, askPrimary, confirmed, position, pageNow } = tag
 let scene: FollowerScene
 beforeEach(() => {
-  scene = followerScene()
+  scene = tag.scene
 })
-
-/** A follower that has read the whole log and has begun an epoch. */
-async function following(): Promise<void> {
-  scene.start()
-  scene.relay.advance()
-  await scene.catchUp()
-}
-/** The primary is asked, and says so. */
-async function askPrimary(digest = OLD): Promise<boolean> {
-  return await scene.freshness.confirm(await scene.freshness.observe(APP, LATEST), digest)
-}
-const confirmed = () => scene.freshness.confirmed(APP, LATEST)
-const position = () => JSON.parse(scene.cursors.at(-1) ?? '{}') as { log?: string; number?: number }
-async function pageNow(): Promise<LogPage> {
-  const page = await scene.page()
-  return 'gone' in page ? expect.unreachable() : page
-}
 
 describe('a log with a hole', () => {
   it.each([

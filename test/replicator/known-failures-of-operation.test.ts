@@ -1,6 +1,7 @@
 /**
  * A site that was set up wrongly, or was away, as GitLab Geo's users report it: what it says of itself, and that it is
- * in step again once mended. GL# and GL! are gitlab-org/gitlab, CH# gitlab-org/charts/gitlab.
+ * in step again once mended. GL# and GL! are gitlab-org/gitlab, CH# gitlab-org/charts/gitlab. Each test has a site of its
+ * own, and they run side by side.
  */
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
@@ -15,7 +16,7 @@ import { until } from '../support/wait.ts'
 const NAME = 'team/app'
 const tagsHere = ({ one }: ReplicatedSite) => registryFolder(one.site.root).allTags()
 
-describe('a site whose issuer the primary does not trust', () => {
+describe.concurrent('a site whose issuer the primary does not trust', () => {
   it('says that it is not in step and why, and calls nothing synced, until it is mended (GL#431944, GL!148105)', async () => {
     await using site = await startReplicatedSite({
       repositories: [NAME],
@@ -45,12 +46,12 @@ describe('a site whose issuer the primary does not trust', () => {
   })
 })
 
-describe('a registry that sends its notifications with the wrong secret', () => {
+describe.concurrent('a registry that sends its notifications with the wrong secret', () => {
   it('is kept in step by comparison alone, and the status shows that no event ever came (GL!249943, CH#5948, CH#6164)', async () => {
     await using site = await startReplicatedSite({
       repositories: [NAME],
       notified: false,
-      config: { replication: { reconcile: '3s' } },
+      config: { replication: { reconcile: '1s' } },
     })
     const headers = { Authorization: [`not ${SECRET}`] }
     const endpoint = { name: 'geo_event', url: site.eventsUrl, timeout: '1s', threshold: 5, backoff: '1s' }
@@ -67,12 +68,12 @@ describe('a registry that sends its notifications with the wrong secret', () => 
   })
 })
 
-describe('replication that was off', () => {
+describe.concurrent('replication that was off', () => {
   it('is seen to be off before a failover, and what was pushed, moved and deleted meanwhile is found (GL!84901, GL!245877)', async () => {
     await using site = await startReplicatedSite({
       repositories: [NAME, 'team/gone', 'team/new'],
       notified: false,
-      config: { replication: { reconcile: '3s' } },
+      config: { replication: { reconcile: '1s' } },
     })
     const [old, now] = [await buildImage({ seed: 'off: old' }), await buildImage({ seed: 'off: now' })]
     await pushImage(site.there, NAME, 'moved', old)
@@ -96,7 +97,7 @@ describe('replication that was off', () => {
   })
 })
 
-describe('a site that is killed in the middle of a copy', () => {
+describe.concurrent('a site that is killed in the middle of a copy', () => {
   it('has no tag without its image, and nothing half in place of a blob, and goes on (zot#4357)', async () => {
     await using site = await startReplicatedSite({ repositories: [NAME] })
     const image = await buildImage({ seed: 'killed', layers: [6_000_000], gzip: false })
@@ -118,7 +119,7 @@ describe('a site that is killed in the middle of a copy', () => {
   })
 })
 
-describe('a limit of the bandwidth', () => {
+describe.concurrent('a limit of the bandwidth', () => {
   it('holds for what comes over the link, not only for what clients are sent (harbor#21226)', async () => {
     await using site = await startReplicatedSite({
       repositories: [NAME],

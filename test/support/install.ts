@@ -1,4 +1,7 @@
-/** Vitest's global set-up: every program the tests drive is there, or the run fails with its name. */
+/**
+ * Vitest's global set-up: every program the tests drive is there, or the run fails with its name; and node need not
+ * compile the sources anew for each process that a test starts.
+ */
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -15,6 +18,10 @@ export async function installPrograms(programs: readonly string[] = []): Promise
   }
 }
 
+/** Halves the CPU of a site's start. `npm ci` empties it. */
+const COMPILE_CACHE_FOLDER = join(import.meta.dirname, '../../node_modules/.cache/node-compile')
+
 export async function setup(): Promise<void> {
+  process.env['NODE_COMPILE_CACHE'] ??= COMPILE_CACHE_FOLDER
   await installPrograms()
 }

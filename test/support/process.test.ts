@@ -89,4 +89,11 @@ describe('programs', () => {
       delete process.env['HTTP_PROXY']
     }
   })
+
+  it('hands node on the folder of what it has compiled, which vitest was given', async () => {
+    const { stdout } = await runProgram('env', [])
+
+    expect(process.env['NODE_COMPILE_CACHE']).toBeTruthy()
+    expect(stdout).toContain(`NODE_COMPILE_CACHE=${process.env['NODE_COMPILE_CACHE']}\n`)
+  })
 })

@@ -15,12 +15,15 @@ export interface RedisServer extends AsyncDisposable {
   /** `redis://[:password@]127.0.0.1:<port>` */
   readonly url: string
   readonly port: number
+  readonly pid: number
   /** `unix:/…`, the socket it listens on too. */
   readonly socketUrl: string
   /** One command, by redis-cli; what it printed, without the last newline. */
   command(...words: readonly string[]): Promise<string>
   /** Connections are refused until `start`. */
   stop(): Promise<void>
+  /** kill -9, at once. */
+  kill(): Promise<void>
   /** On the same port and folder. */
   start(): Promise<void>
   /** SIGSTOP: the kernel still accepts connections, nobody ever answers. */
@@ -54,6 +57,9 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   return {
     url: `redis://${password && `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
     port,
+    get pid() {
+      return running.program.pid
+    },
     socketUrl: `unix:${socket}`,
     async command(...words) {
       const env = password ? { REDISCLI_AUTH: password } : {}
@@ -63,6 +69,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
     async stop() {
       await running.program.stop()
     },
+    kill: async () => void (await running.program.kill()),
     async start() {
       if (!running.program.exit) throw new Error('this redis-server is running: stop it first')
       running = await launch(port)

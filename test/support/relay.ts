@@ -19,6 +19,8 @@ export interface RelayOptions {
   readonly eventsPort?: number
   /** Merged over the whole configuration; `undefined` takes a key out. */
   readonly config?: Tree
+  /** How long each start may take; default 15 s. */
+  readonly readyWithinMs?: number
 }
 
 export interface RelayProcess extends AsyncDisposable {
@@ -92,6 +94,7 @@ export async function startRelayProcess(initial: RelayOptions): Promise<RelayPro
     const program = await startProgram(process.execPath, [MAIN, 'relay', '--config', configFile])
     await waitForHttp(program, `http://127.0.0.1:${adminPort}/-/readiness`, {
       accept: (status) => status === 200,
+      ...(options.readyWithinMs !== undefined && { deadlineMs: options.readyWithinMs }),
     })
     return program
   }

@@ -1,11 +1,11 @@
 /** Real registries, two on one store, and canaries that come back through a real events listener. */
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { startEventsListener } from '../../../replicator/events-listener.ts'
 import { createCanaries } from '../../../replicator/relay/canaries.ts'
+import type { EpochWatermark } from '../../../replicator/relay/epoch-state.ts'
 import { createEpochs, type Epochs } from '../../../replicator/relay/epochs.ts'
 import { followInstances } from '../../../replicator/relay/instances.ts'
-import type { HttpListener } from '../../../src/http-listener.ts'
 import { createLogger } from '../../../src/log.ts'
 import { createMetrics } from '../../../src/metrics.ts'
 import {
@@ -22,24 +22,33 @@ import { buildImage } from '../../support/images.ts'
 import { DEFAULT_ISSUER, DEFAULT_SERVICE, mintToken, signingKey } from '../../support/keys.ts'
 import { pushImage } from '../../support/push-image.ts'
 import { createRegistryApi } from '../../support/registry-api.ts'
-import { type TempFolder, tempFolder } from '../../support/temp.ts'
+import { tempFolder } from '../../support/temp.ts'
 import { until } from '../../support/wait.ts'
 
 const SECRET = 'aTwenty-characters_secret'
 const log = createLogger({ destination: { write: () => {} } })
 
-let epochs: Epochs
-/** What would be in the log: repository and tag. */
-let logged: string[]
-let listener: HttpListener
-let folder: TempFolder
-let open: AsyncDisposableStack
-beforeEach(async () => {
-  open = new AsyncDisposableStack()
-  folder = open.use(await tempFolder('canaries'))
-  epochs = createEpochs({ queueSize: 3_000 })
-  logged = []
-  listener = open.use(
+/** What a relay is made of here, and the registries beside it; each test has its own, and they run side by side. */
+interface Scene extends AsyncDisposable {
+  readonly epochs: Epochs
+  /** What would be in the log: repository and tag. */
+  readonly logged: readonly string[]
+  startRegistry(options?: RegistryOptions): Promise<DockerRegistry>
+  send(registries: readonly DockerRegistry[], kind?: 'pull' | 'push', tokens?: TokenSource): void
+  /** Resolves with the first watermark of an epoch. */
+  begun(): Promise<EpochWatermark>
+}
+
+interface RegistryOptions extends DockerRegistryOptions {
+  readonly ignoredActions?: readonly string[]
+}
+
+async function startScene(): Promise<Scene> {
+  await using starting = new AsyncDisposableStack()
+  const folder = starting.use(await tempFolder('canaries'))
+  const epochs = createEpochs({ queueSize: 3_000 })
+  const logged: string[] = []
+  const listener = starting.use(
     await startEventsListener(
       {
         async accept({ notices, arrivals }) {
@@ -53,61 +62,54 @@ beforeEach(async () => {
       { host: '127.0.0.1', port: 0, secret: () => SECRET },
     ),
   )
-})
-afterEach(() => open.disposeAsync())
-
-async function startRegistry(
-  options: DockerRegistryOptions & { readonly ignoredActions?: readonly string[] } = {},
-): Promise<DockerRegistry> {
-  const { ignoredActions = [], ...rest } = options
-  const endpoint = {
-    name: 'relay',
-    url: `http://127.0.0.1:${listener.address.port}/notifications`,
-    timeout: '500ms',
-    threshold: 10,
-    backoff: '500ms',
-    headers: { Authorization: [SECRET] },
-    ignore: { mediatypes: ['application/octet-stream'], actions: [...ignoredActions] },
+  const owned = starting.move()
+  return {
+    epochs,
+    logged,
+    async startRegistry({ ignoredActions = [], ...options } = {}) {
+      const endpoint = {
+        name: 'relay',
+        url: `http://127.0.0.1:${listener.address.port}/notifications`,
+        timeout: '500ms',
+        threshold: 10,
+        backoff: '500ms',
+        headers: { Authorization: [SECRET] },
+        ignore: { mediatypes: ['application/octet-stream'], actions: [...ignoredActions] },
+      }
+      const root = join(folder.path, 'root')
+      const notifications = { endpoints: [endpoint] }
+      return owned.use(await startDockerRegistry({ root, notifications, ...options }))
+    },
+    send(registries, kind = 'pull', tokens = createNoTokenSource()) {
+      const canaries = owned.use(
+        createCanaries({ epochs, tokens, log }, { repository: 'geo-registry/canary', kind }),
+      )
+      owned.use(
+        followInstances(
+          {
+            onResolved(addresses, askedAtMs) {
+              epochs.instances(
+                addresses.map(({ key }) => key),
+                askedAtMs,
+              )
+              canaries.set(addresses)
+            },
+            onUnresolved: epochs.unresolved,
+          },
+          { origins: registries.map(({ port }) => `http://localhost:${port}`) },
+        ),
+      )
+    },
+    begun: () => until(() => epochs.watermark(), { what: `an epoch: ${epochs.note()}`, deadlineMs: 25_000 }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
-  return open.use(
-    await startDockerRegistry({
-      root: join(folder.path, 'root'),
-      notifications: { endpoints: [endpoint] },
-      ...rest,
-    }),
-  )
 }
 
-function send(
-  registries: readonly DockerRegistry[],
-  kind: 'pull' | 'push' = 'pull',
-  tokens: TokenSource = createNoTokenSource(),
-): void {
-  const canaries = open.use(
-    createCanaries({ epochs, tokens, log }, { repository: 'geo-registry/canary', kind }),
-  )
-  open.use(
-    followInstances(
-      {
-        onResolved(addresses, askedAtMs) {
-          epochs.instances(
-            addresses.map(({ key }) => key),
-            askedAtMs,
-          )
-          canaries.set(addresses)
-        },
-        onUnresolved: epochs.unresolved,
-      },
-      { origins: registries.map(({ port }) => `http://localhost:${port}`) },
-    ),
-  )
-}
-
-const begun = () =>
-  until(() => epochs.watermark(), { what: `an epoch: ${epochs.note()}`, deadlineMs: 25_000 })
-
-describe('canaries of two registries on one store', () => {
+describe('canaries of two registries on one store, as they run', () => {
+  // Alone: it tells how young a watermark is.
   it('begin an epoch whose watermark stays young and covers what is pushed', async () => {
+    await using scene = await startScene()
+    const { epochs, logged, startRegistry, send, begun } = scene
     const registries = await Promise.all([startRegistry(), startRegistry()])
     send(registries)
     await begun()
@@ -135,8 +137,12 @@ describe('canaries of two registries on one store', () => {
     expect(new Set(instances.map(({ instanceId }) => instanceId)).size).toBe(2)
     expect(logged.filter((each) => each === 'geo-registry/canary:canary').length).toBeLessThanOrEqual(2)
   })
+})
 
+describe.concurrent('canaries of two registries on one store', () => {
   it('come back as pushes where pulls are ignored', async () => {
+    await using scene = await startScene()
+    const { logged, startRegistry, send, begun } = scene
     const registries = await Promise.all([
       startRegistry({ ignoredActions: ['pull'] }),
       startRegistry({ ignoredActions: ['pull'] }),
@@ -149,6 +155,8 @@ describe('canaries of two registries on one store', () => {
   })
 
   it('are missing, and say so, where pulls are ignored and canaries are pulls', async () => {
+    await using scene = await startScene()
+    const { epochs, startRegistry, send } = scene
     send([await startRegistry({ ignoredActions: ['pull'] })])
 
     await until(() => epochs.state().setback?.reason === 'canary-missing', { what: 'the reason' })
@@ -157,6 +165,8 @@ describe('canaries of two registries on one store', () => {
   })
 
   it('end the epoch when one is restarted, and begin another with the new process', async () => {
+    await using scene = await startScene()
+    const { epochs, startRegistry, send, begun } = scene
     const registries = await Promise.all([startRegistry(), startRegistry()])
     send(registries)
     const former = await begun()
@@ -173,6 +183,8 @@ describe('canaries of two registries on one store', () => {
   })
 
   it('end the epoch when one stands still', async () => {
+    await using scene = await startScene()
+    const { epochs, startRegistry, send, begun } = scene
     const registries = await Promise.all([startRegistry(), startRegistry()])
     send(registries)
     await begun()
@@ -187,6 +199,8 @@ describe('canaries of two registries on one store', () => {
   })
 
   it('end the epoch when a third one writes that nobody named', async () => {
+    await using scene = await startScene()
+    const { epochs, startRegistry, send, begun } = scene
     const registries = await Promise.all([startRegistry(), startRegistry()])
     const third = await startRegistry()
     send(registries)
@@ -200,7 +214,7 @@ describe('canaries of two registries on one store', () => {
   })
 })
 
-describe('a registry that wants tokens', () => {
+describe.concurrent('a registry that wants tokens', () => {
   /** Grants what is asked for, as far as `actions` go. */
   async function tokensFor(actions: readonly string[]) {
     const key = await signingKey()
@@ -227,6 +241,8 @@ describe('a registry that wants tokens', () => {
   }
 
   it('is given one that may push the canary image, and then those that may pull it', async () => {
+    await using scene = await startScene()
+    const { startRegistry, send, begun } = scene
     const { auth, tokens } = await tokensFor(['pull', 'push'])
     send([await startRegistry({ auth })], 'pull', tokens)
 
@@ -234,6 +250,8 @@ describe('a registry that wants tokens', () => {
   })
 
   it('that lets the image not be pushed is named with what it answered and what to do', async () => {
+    await using scene = await startScene()
+    const { epochs, startRegistry, send } = scene
     const { auth, tokens } = await tokensFor(['pull'])
     send([await startRegistry({ auth })], 'pull', tokens)
 
