@@ -98,3 +98,50 @@ describe('a stale value', () => {
     expect([history.heldFor(span()), history.mayBeStale('a', span())]).toEqual([undefined, true])
   })
 })
+
+describe('a history of several sites', () => {
+  it('gives a reader the time that the rule allows it to learn of a write elsewhere', () => {
+    const { history } = story()
+    history.begin({ kind: 'put', digest: 'a', via: 'here', start: 0 }).settle('acknowledged', 1)
+    history.begin({ kind: 'put', digest: 'b', via: 'there', start: 2 }).settle('acknowledged', 3)
+    const lateness = (write: Write) => (write.via === 'here' ? 0 : 10)
+    const mayBe = (value: string, start: number) =>
+      history.mayBe(value, { start, end: start + 1 }, { lateness })
+
+    expect([mayBe('a', 12), mayBe('a', 14), mayBe('b', 14)]).toEqual([true, false, true])
+    history.begin({ kind: 'put', digest: 'c', via: 'here', start: 15 }).settle('acknowledged', 16)
+    expect([mayBe('b', 17), mayBe('c', 17)]).toEqual([false, true])
+  })
+
+  it('knows that a lost write has landed or never will, after its time', () => {
+    const { history } = story()
+    history.begin({ kind: 'put', digest: 'a', via: 'site', start: 0 }).settle('lost', 1, 10)
+    history.begin({ kind: 'put', digest: 'b', via: 'site', start: 5 }).settle('acknowledged', 6)
+    expect(history.mayBe('a', { start: 7, end: 8 })).toBe(true)
+    history.begin({ kind: 'put', digest: 'c', via: 'site', start: 11 }).settle('acknowledged', 12)
+
+    expect(['a', 'b', 'c'].map((value) => history.mayBe(value, { start: 13, end: 14 }))).toEqual([
+      false,
+      false,
+      true,
+    ])
+  })
+
+  it('says the same of the present after it has forgotten the past', () => {
+    const { history, done, span, tick } = story()
+    for (const value of ['a', 'b', 'a', 'c']) done('put', value)
+    done('delete', 'c')
+    done('put', 'b')
+    const say = () => ['a', 'b', 'c', undefined].map((value) => history.mayBe(value, span()))
+    const before = say()
+    history.forget(tick())
+
+    expect([before, say()]).toEqual([
+      [false, true, false, false],
+      [false, true, false, false],
+    ])
+    done('delete', 'b')
+    history.forget(tick())
+    expect(say()).toEqual([false, false, false, true])
+  })
+})

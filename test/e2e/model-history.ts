@@ -18,13 +18,16 @@ export type Via = 'site' | 'primary'
 export interface Write {
   readonly kind: 'put' | 'delete'
   readonly digest: string
-  readonly via: Via
+  /** A `Via`, or the name of one site of several. */
+  readonly via: string
   readonly start: number
 }
 
 interface Recorded extends Write {
   /** When it was acknowledged; infinite while it may still take effect. */
   end: number
+  /** Until when it may take effect; with `end` once that is known. */
+  landed: number
   /** When whoever sent it stopped waiting. */
   over: number
 }
@@ -34,8 +37,15 @@ interface Reading extends Span {
 }
 
 export interface PendingWrite {
-  /** `refused`: it has not taken effect and never will. `lost`: nobody knows. */
-  settle(outcome: 'acknowledged' | 'refused' | 'lost', at: number): void
+  /** `refused`: it has not taken effect and never will. `lost`: nobody knows; until `landsBy` (default for ever) it may yet. */
+  settle(outcome: 'acknowledged' | 'refused' | 'lost', at: number, landsBy?: number): void
+}
+
+export interface Bounds {
+  /** A digest that was deleted elsewhere may still be found (`digests.recheck`). Default false. */
+  readonly bySiteOnly?: boolean
+  /** How much later than its end a write must be known to this reader; default at once. */
+  readonly lateness?: (write: Write) => number
 }
 
 export interface History {
@@ -44,15 +54,14 @@ export interface History {
   refusedHere(span: Span): void
   /** What the site answered as fresh: from then on it knows. */
   learn(reading: Reading): void
-  /**
-   * Whether a reader in this span may find the value. `bySiteOnly`: a digest that was deleted elsewhere may still be
-   * found (`digests.recheck`).
-   */
-  mayBe(value: Value, span: Span, options?: { readonly bySiteOnly: boolean }): boolean
+  /** Whether a reader in this span may find the value. */
+  mayBe(value: Value, span: Span, bounds?: Bounds): boolean
   /** Whether an outage may bring this value: it was confirmed once, and nothing newer was heard of through the site. */
   mayBeStale(value: string, span: Span): boolean
   /** What the site must be able to serve in an outage that begins now; undefined: nobody can tell. */
   heldFor(span: Span): string | undefined
+  /** Drops the writes that no reader from then on may find; of use where `mayBe` alone is asked. */
+  forget(before: number): void
 }
 
 const INITIAL = { start: -1, end: -1 } as const
@@ -64,15 +73,19 @@ export function createHistory(): History {
 
   /** The moments since which the value may have stood. */
   function origins(value: Value): Span[] {
-    if (value !== undefined) return writes.filter(({ kind, digest }) => kind === 'put' && digest === value)
-    const removals = writes.filter((write) => write.kind === 'delete' && mayBe(write.digest, write))
-    return [INITIAL, ...removals]
+    if (value !== undefined) {
+      return writes.filter(({ kind, digest }) => kind === 'put' && digest === value).map(effectOf)
+    }
+    const removals = writes.filter((write) => write.kind === 'delete' && mayBe(write.digest, effectOf(write)))
+    return [INITIAL, ...removals.map(effectOf)]
   }
 
-  function mayBe(value: Value, span: Span, { bySiteOnly } = { bySiteOnly: false }): boolean {
-    const enders = writes.filter(
-      (write) => replaces(write, value) && !(bySiteOnly && write.kind === 'delete' && write.via !== 'site'),
-    )
+  function mayBe(value: Value, span: Span, { bySiteOnly = false, lateness }: Bounds = {}): boolean {
+    const enders = writes
+      .filter(
+        (write) => replaces(write, value) && !(bySiteOnly && write.kind === 'delete' && write.via !== 'site'),
+      )
+      .map((write) => ({ start: write.start, end: write.end + (lateness?.(write) ?? 0) }))
     return origins(value).some((origin) => origin.start < span.end && !isBetween(enders, origin, span))
   }
 
@@ -85,11 +98,13 @@ export function createHistory(): History {
 
   return {
     begin(write) {
-      const recorded = { ...write, end: Number.POSITIVE_INFINITY, over: Number.POSITIVE_INFINITY }
+      const never = Number.POSITIVE_INFINITY
+      const recorded = { ...write, end: never, landed: never, over: never }
       writes.push(recorded)
       return {
-        settle(outcome, at) {
+        settle(outcome, at, landsBy = never) {
           recorded.over = at
+          recorded.landed = outcome === 'acknowledged' ? at : landsBy
           if (outcome === 'acknowledged') recorded.end = at
           if (outcome === 'refused') {
             writes.splice(writes.indexOf(recorded), 1)
@@ -132,7 +147,23 @@ export function createHistory(): History {
         refusals.some((one) => one.start < latest.end && one.end > latest.start)
       return overlaps ? undefined : latest.value
     },
+    forget(before) {
+      const now = { start: before, end: before }
+      const isOver = (write: Recorded) => {
+        const value = write.kind === 'put' ? write.digest : undefined
+        const enders = writes.filter((other) => replaces(other, value))
+        return isBetween(enders, effectOf(write), now)
+      }
+      const over = new Set(writes.filter(isOver))
+      const left = writes.filter((write) => !over.has(write))
+      writes.splice(0, writes.length, ...left)
+    },
   }
+}
+
+/** When it may have taken effect. */
+function effectOf({ start, landed }: Recorded): Span {
+  return { start, end: landed }
 }
 
 function replaces({ kind, digest }: Write, value: Value): boolean {
