@@ -219,4 +219,43 @@ describe('blob bodies', () => {
 
     await expect(fetch(`${url}/v2/`).then((response) => response.text())).rejects.toThrow()
   })
+
+  // Node drops what is written between the end of a connection and its word of it, callback and all.
+  it.each([
+    ['from a source', zeros],
+    ['from memory', { bytes: Buffer.alloc(5_000_000) }],
+  ])('%s end with a client that leaves at any moment', async (_, source) => {
+    const body = createBodySender()
+    stack.defer(() => body.close())
+    const failures: unknown[] = []
+    const { url } = await serve(async (exchange) => {
+      const { socket } = exchange.response
+      const leaving =
+        'bytes' in source
+          ? source
+          : {
+              read: async (buffer: Buffer, length: number) => {
+                if (exchange.writtenBytes > 1_000_000) {
+                  await until(() => socket?.writableLength === 0, {
+                    what: 'the client to have it all',
+                    everyMs: 1,
+                  })
+                  socket?.destroy()
+                }
+                return await source.read(buffer, length)
+              },
+            }
+      writeHead(exchange, 200, { 'content-length': '5000000' })
+      exchange.response.flushHeaders()
+      if ('bytes' in source) socket?.destroy()
+      await body.send(exchange, leaving, 0, 5_000_000).catch((error: unknown) => {
+        failures.push(error)
+        throw error
+      })
+    })
+
+    await expect(fetch(`${url}/v2/`).then((response) => response.text())).rejects.toThrow()
+    await until(() => failures.length === 1, { what: 'the sender to know that the client has left' })
+    expect(failures).toMatchObject([{ kind: 'aborted' }])
+  })
 })
