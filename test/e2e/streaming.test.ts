@@ -167,6 +167,29 @@ describe('a cold blob that many clients want at once', () => {
     expect(link.counts().down - from).toBeLessThan(BLOB_BYTES + HEADS_BYTES)
   })
 
+  it('leaves no file open, and the site alive, whenever its clients leave', async () => {
+    const client = await reader()
+    const leaveAfter = async (content: Content, bytes: number) => {
+      const { body } = await client.open(path(content))
+      let had = 0
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        had += chunk.length
+        if (had > bytes) break // Destroys the body, and its connection with it.
+      }
+    }
+
+    for (let round = 0; round < 30; round++) {
+      link.shape({})
+      const content = await coldBlob(8 * MIB)
+      link.shape({ bytesPerSecond: 60e6 })
+      await Promise.all(Array.from({ length: 12 }, (_, index) => leaveAfter(content, index * 500_000)))
+    }
+
+    await until(async () => !(await one.site.openFiles()).some((file) => file.includes('/spools/')), {
+      what: 'the spools to be closed',
+    })
+  })
+
   it('goes on by the next client, from where it stopped, at a site without a credential of its own', async () => {
     const content = await coldBlob()
     await using poor = await startOneSite(link.url)

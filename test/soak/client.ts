@@ -3,14 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { digestOf } from '../../src/oci/digest.ts'
 import { type Content, contentBytes } from '../support/content.ts'
 import { allBlobs, allManifests, type Image } from '../support/images.ts'
-import type { Answer, DrainedAnswer, RegistryApi } from '../support/registry-api.ts'
+import type { RegistryApi } from '../support/registry-api.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { Place } from './disturbances.ts'
 import type { Door } from './doors.ts'
 import { intrude } from './intruder.ts'
 import type { Asked, Model, Pending, Reply, Verdict } from './model.ts'
 import type { Operation, Shape } from './operations.ts'
-import { partsOf, replyOf } from './reply.ts'
+import { type Heard, partsOf, replyOf } from './reply.ts'
 
 /** An answer that cannot be right, in words. */
 export class WrongAnswerError extends Error {
@@ -33,7 +33,7 @@ export interface Client {
   take(operation: Operation, door: Door): Promise<void>
 }
 
-export type Request = () => Promise<Answer | DrainedAnswer>
+export type Request = () => Promise<Heard>
 export type Ask = (what: string, request: Request) => Promise<Reply>
 
 /** No answer may take longer: the sites' own patience ends before. */
@@ -129,6 +129,21 @@ export function createClient(options: ClientOptions): Client {
       door.puller.getBlob(asked.repository, blob.digest, { range: `bytes=${start}-${end}` }),
     )
     check(model.judgeBlob(asked, blob.digest, reply, reply.status === 206 ? expected : blob.digest), what)
+  }
+
+  /** As one whose job was cancelled: it goes when it has had `bytes`, and takes no leave. */
+  async function leaveBlob(door: Door, asked: Asked, digest: string, bytes: number): Promise<void> {
+    const what = `GET ${asked.repository}/blobs/${digest.slice(0, 15)} and leave after ${bytes}`
+    const reply = await ask(door, what, async () => {
+      const answer = await door.puller.open(`/v2/${asked.repository}/blobs/${digest}`)
+      let had = 0
+      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+        had += chunk.length
+        if (had >= bytes) break // Destroys the body, and its connection with it.
+      }
+      return { status: answer.status, headers: answer.headers }
+    })
+    check(model.judgeBlob(asked, digest, reply), what)
   }
 
   async function pullImage(door: Door, asked: Asked, reference: string): Promise<void> {
@@ -248,6 +263,11 @@ export function createClient(options: ClientOptions): Client {
       case 'pull blob': {
         const blob = blobs[Math.floor(operation.blob * blobs.length)]
         if (blob) await pullBlob(door, asked, blob.digest, operation.method, door.puller)
+        return
+      }
+      case 'leave blob': {
+        const blob = blobs.at(-1)
+        if (blob) await leaveBlob(door, asked, blob.digest, Math.ceil(operation.part * blob.sizeBytes))
         return
       }
       case 'pull range': {

@@ -32,6 +32,7 @@ export type Operation = At &
     | { readonly do: 'pull image'; readonly tag: Tag }
     | { readonly do: 'pull digest'; readonly pick: number; readonly method: Method }
     | { readonly do: 'pull blob'; readonly pick: number; readonly blob: number; readonly method: Method }
+    | { readonly do: 'leave blob'; readonly pick: number; readonly part: number }
     | { readonly do: 'pull range'; readonly pick: number; readonly from: number; readonly length: number }
     | { readonly do: 'push'; readonly tag: Tag; readonly shape: Shape }
     | { readonly do: 'copy'; readonly tag: Tag; readonly from: Repository; readonly pick: number }
@@ -63,7 +64,8 @@ const READER = [
   ['pull tag', 42],
   ['pull image', 16],
   ['pull digest', 14],
-  ['pull blob', 12],
+  ['pull blob', 8],
+  ['leave blob', 4],
   ['pull range', 7],
   ['intrude', 9],
 ] as const
@@ -128,6 +130,8 @@ export function* turns(
         return { do: name, repository, pick: pick(), method: method() }
       case 'pull blob':
         return { do: name, repository, pick: pick(), blob: chance(), method: method() }
+      case 'leave blob':
+        return { do: name, repository, pick: pick(), part: chance() }
       case 'pull range':
         return { do: name, repository, pick: pick(), from: chance(), length: chance() }
       case 'push':
