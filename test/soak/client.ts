@@ -135,7 +135,9 @@ export function createClient(options: ClientOptions): Client {
   async function leaveBlob(door: Door, asked: Asked, digest: string, bytes: number): Promise<void> {
     const what = `GET ${asked.repository}/blobs/${digest.slice(0, 15)} and leave after ${bytes}`
     const reply = await ask(door, what, async () => {
-      const answer = await door.puller.open(`/v2/${asked.repository}/blobs/${digest}`)
+      const { repository } = asked
+      const scope = `repository:${repository}:pull`
+      const answer = await door.puller.open(`/v2/${repository}/blobs/${digest}`, { scope })
       let had = 0
       for await (const chunk of answer.body as AsyncIterable<Buffer>) {
         had += chunk.length
