@@ -36,6 +36,8 @@ export function createRun(
   const histories = new Map<string, History>()
   /** Blobs that were answered from here, and must be whatever becomes of the primary. */
   const held = new Set<string>()
+  /** Digests whose delete the primary answered 404: asked about again, and no longer taken for confirmed. */
+  const doubted = new Set<string>()
   /** The image last pushed under a tag. */
   const pushed = new Map<string, number>()
   const story: string[] = []
@@ -168,7 +170,10 @@ export function createRun(
     const isPromised = isBlob ? held.has(key) : history.heldFor(span) !== undefined
     if (isPromised && !world.wasDown(span)) check(answer?.status !== 503, '503 for what is held here')
     if (await isExcuse(asked, isBlob)) return
-    check(answer?.headers['warning'] === undefined, 'a Warning within digests.recheck')
+    if (answer?.headers['warning'] !== undefined) {
+      check(doubted.has(key), 'a Warning within digests.recheck')
+      check(await isAway(span), 'stale although the primary was there')
+    }
     if (answer?.status === 404) {
       check(history.mayBe(undefined, span), '404 for what the primary has')
       history.learn({ ...span, value: undefined })
@@ -270,9 +275,10 @@ export function createRun(
     const { answer, ...span } = await write(via, `DELETE ${name} image ${index}`, concerned, () =>
       apiOf(via).deleteManifest(name, digest),
     )
-    if (answer?.status === 404)
+    if (answer?.status === 404) {
       check(link.mayBe(undefined, span), 'a delete of what is there was answered 404')
-    else
+      if (via === 'site') doubted.add(`${repository} ${digest}`)
+    } else
       check(
         [undefined, 202, CONFUSED, 503].includes(answer?.status),
         `a delete was answered ${answer?.status}`,
