@@ -28,8 +28,9 @@ const { index, holdings } = await openStore(
         const overruled = await coordination.overrules(mark, ...keys)
         if (!looked) {
           looked = true
+          const goesOn = once(process, 'SIGUSR2') // Before it is told of: unheard, the signal would end the process.
           process.stdout.write(`looked ${overruled}\n`)
-          await once(process, 'SIGUSR2')
+          await goesOn
         }
         return overruled
       },
