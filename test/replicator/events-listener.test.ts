@@ -392,3 +392,14 @@ it('shows no fault of its own to the sender, and shows it in the log', async () 
   expect([answer.status, answer.body.includes('secret')]).toEqual([500, false])
   expect(logged.join()).toContain('the secret cannot be read')
 })
+
+it('takes a fault of its own, once the whole body has come, for no abort of the sender', async () => {
+  const listener = await start()
+  vi.spyOn(metrics.eventsIgnored, 'inc').mockImplementation(() => {
+    throw new Error('the events cannot be counted')
+  })
+
+  expect((await post(listener)).status).toBe(500)
+  expect([await counted('failed'), await counted('aborted')]).toEqual([1, 0])
+  expect(logged.join()).toContain('the events cannot be counted')
+})
