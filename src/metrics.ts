@@ -11,6 +11,7 @@ export interface Metrics {
   readonly upstreamRequests: Counter<'operation' | 'code'>
   readonly upstreamBytes: Counter
   readonly fillsInFlight: Gauge
+  readonly fillsWaiting: Gauge
   readonly fillFailures: Counter<'reason'>
   readonly captures: Counter<'outcome'>
   readonly storeErrors: Counter<'kind'>
@@ -55,6 +56,10 @@ export function createMetrics(options: { process?: boolean } = {}): Metrics {
     ]),
     upstreamBytes: counter('geo_registry_upstream_bytes_total', 'Body bytes received from the primary'),
     fillsInFlight: gauge('geo_registry_fills_in_flight', 'Blobs being fetched from the primary'),
+    fillsWaiting: gauge(
+      'geo_registry_fills_waiting',
+      'Clients waiting for the disk to take what was fetched before',
+    ),
     fillFailures: counter('geo_registry_fill_failures_total', 'Fills that ended without a published blob', [
       'reason',
     ]),

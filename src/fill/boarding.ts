@@ -10,11 +10,11 @@ import type { Mark } from '../store/repository-index.ts'
 import { UpstreamError } from '../upstream/errors.ts'
 import type { Credential } from '../upstream/upstream.ts'
 import { type Caller, type Callers, createCallers, isSameCredential } from './callers.ts'
-import { FillLimitError } from './fill.ts'
 import { AlreadyStoredError, type FillLeases, LeaseUnavailableError } from './fill-leases.ts'
 import type { Flight, FlightDependencies } from './flight.ts'
 import { wantedSpan } from './follower.ts'
 import { type Background, createPacing, type Pacing } from './pacing.ts'
+import { createPlaces } from './places.ts'
 import { createRoom } from './room.ts'
 import { abortable, createSharedQuestions, isSharedFailure, type SharedQuestions } from './share.ts'
 import { createSharedStart } from './shared-flight.ts'
@@ -42,6 +42,8 @@ export type Boarded<T> =
 export interface BoardingOptions {
   readonly siteCredential: Credential | undefined
   readonly maxFills: number
+  /** How long one waits for a place that only the disk keeps. */
+  readonly placeWithinMs: number
   readonly pieceBytes: number
   /** With other processes on the same store: the folder of everyone's spools. */
   readonly sharing?: { readonly leases: FillLeases; readonly folder: string } | undefined
@@ -82,11 +84,17 @@ export function createBoarding(
   options: BoardingOptions,
 ): Boarding {
   const { upstream, blobs, index, log, metrics, spools } = dependencies
-  const { siteCredential, maxFills, pieceBytes, sharing } = options
+  const { siteCredential, maxFills, placeWithinMs, pieceBytes, sharing } = options
   const entries = new Map<Digest, Entry>()
   /** Asks for the whole that are still looking whether it is here and may be kept. */
   const beginning = new Map<Digest, Promise<unknown>>()
   const room = createRoom({ blobs, log, metrics })
+  const places = createPlaces({
+    limit: maxFills,
+    taken: () => entries.size,
+    isOneLeaving: () => [...entries.values()].some(({ flight }) => flight?.hasArrived),
+    metrics,
+  })
   const startOwn = createStart(dependencies, { pieceBytes, onSpoolLost: room.wasLost })
   const start = sharing ? createSharedStart({ ...dependencies, ...sharing, startOwn }) : startOwn
   const closing = new AbortController()
@@ -111,9 +119,11 @@ export function createBoarding(
     }
     entries.set(digest, entry)
     metrics.fillsInFlight.set(entries.size)
+    places.begun(digest)
     const remove = () => {
       entries.delete(digest)
       metrics.fillsInFlight.set(entries.size)
+      places.offer()
     }
     opening.then((flight) => {
       entry.flight = flight
@@ -133,16 +143,17 @@ export function createBoarding(
     if (!sharing) return { kind: 'pass' }
     const isTaken = await sharing.leases.isTaken(digest)
     if (entries.has(digest)) return undefined
-    if (!isTaken || closing.signal.aborted || entries.size >= maxFills) return { kind: 'pass' }
+    if (!isTaken || closing.signal.aborted || places.areTaken) return { kind: 'pass' }
     enter(digest, passenger, true).leave() // It joins, as others do.
     return undefined
   }
 
-  /** Undefined: somebody else has begun meanwhile, or the site stops. */
+  /** Undefined: somebody else has begun meanwhile, there may be a place now, or the site stops. */
   async function begin<T>(
     digest: Digest,
     passenger: Passenger,
     take: Take<T>,
+    waitsUntilMs: number,
   ): Promise<Boarded<T> | undefined> {
     if (!isWhole(passenger.range)) return beside(digest, passenger)
     // All at once: each is a trip to the disk before the primary is asked.
@@ -158,9 +169,9 @@ export function createBoarding(
     if (heldBytes !== undefined) return { kind: 'stored' }
     if (entries.has(digest) || closing.signal.aborted) return undefined
     if (!hasRoom) return { kind: 'no-room', error: new StoreError('full', `no room to keep ${digest}`) }
-    if (entries.size >= maxFills) {
-      metrics.limited.inc({ limit: 'maxfills' })
-      throw new FillLimitError(`${maxFills} blobs are being fetched: try again`)
+    if (places.areTaken) {
+      await places.wait(digest, waitsUntilMs, passenger.signal)
+      return undefined
     }
     const { entry, leave } = enter(digest, passenger, isKept)
     try {
@@ -227,15 +238,20 @@ export function createBoarding(
 
   return {
     async board(digest, passenger, take) {
-      for (let waited = false; ; ) {
-        passenger.signal?.throwIfAborted()
-        if (closing.signal.aborted) throw new UpstreamError('aborted', 'this site is shutting down')
-        const entry = entries.get(digest)
-        const boarded = await (entry
-          ? join(entry, digest, passenger, take, waited)
-          : begin(digest, passenger, take))
-        if (boarded) return boarded
-        waited ||= entry !== undefined
+      const waitsUntilMs = performance.now() + placeWithinMs
+      try {
+        for (let waited = false; ; ) {
+          passenger.signal?.throwIfAborted()
+          if (closing.signal.aborted) throw new UpstreamError('aborted', 'this site is shutting down')
+          const entry = entries.get(digest)
+          const boarded = await (entry
+            ? join(entry, digest, passenger, take, waited)
+            : begin(digest, passenger, take, waitsUntilMs))
+          if (boarded) return boarded
+          waited ||= entry !== undefined
+        }
+      } finally {
+        places.offer()
       }
     },
     isFlying: (digest) => entries.has(digest),

@@ -45,7 +45,7 @@ export type FillOutcome =
   | { readonly kind: 'pass' }
   | { readonly kind: 'stored' }
 
-/** This site fetches as many blobs as it may at a time: 429. */
+/** This site fetches as many blobs as it may at a time, or its disk has not taken those it fetched: 429. */
 export class FillLimitError extends Error {
   override readonly name = 'FillLimitError'
 }

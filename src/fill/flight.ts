@@ -67,6 +67,8 @@ export interface Flight {
   readonly spool: ReadableSpool
   /** Nobody can join any more. */
   readonly isOver: boolean
+  /** Nothing is missing any more: only the disk keeps it from its end. */
+  readonly hasArrived: boolean
   /** Resolves when it is over and its work on the disk is done. */
   readonly ended: Promise<Ending>
   /** Whether a reader that begins at `position` gets its byte soon; if not, it better asks the primary itself. */
@@ -268,6 +270,9 @@ export function createFlight(dependencies: FlightDependencies, start: FlightStar
     reaches: (position) => plan.reaches(position),
     get isOver() {
       return ending !== undefined
+    },
+    get hasArrived() {
+      return isVerified || ending !== undefined
     },
     async read(buffer, length, waiter, signal) {
       const { position } = waiter

@@ -22,6 +22,8 @@ export interface FillOptions {
   readonly siteCredential?: Credential | undefined
   /** Default 64. Joining a flight is always possible. */
   readonly maxConcurrentFills?: number | undefined
+  /** How long one waits where the places are taken by blobs that only the disk keeps there. Default 10 000. */
+  readonly placeWithinMs?: number | undefined
   /** Default `PIECE_BYTES`, 32 MiB. A fetch over several connections reads parts of at least a quarter of it. */
   readonly pieceBytes?: number | undefined
   /** With other processes on the same store, which all name the same folder. Undefined: this one is alone. */
@@ -34,6 +36,8 @@ export interface OpenFill extends Fill {
 }
 
 const DEFAULT_MAX_FILLS = 64
+/** Shorter than clients' patience for the head of an answer. */
+const DEFAULT_PLACE_WITHIN_MS = 10_000
 const SWEEP_INTERVAL_MS = 60 * 60 * 1000
 
 /** Removes the spools nobody can resume; the others are resumed when somebody asks. */
@@ -46,6 +50,7 @@ export async function openFill(dependencies: FlightDependencies, options: FillOp
     {
       siteCredential: options.siteCredential,
       maxFills: options.maxConcurrentFills ?? DEFAULT_MAX_FILLS,
+      placeWithinMs: options.placeWithinMs ?? DEFAULT_PLACE_WITHIN_MS,
       pieceBytes: options.pieceBytes ?? PIECE_BYTES,
       sharing: leases && { leases, folder },
     },

@@ -275,6 +275,9 @@ async function openSharedFlight(
       get isOver() {
         return own ? own.isOver : ending !== undefined
       },
+      get hasArrived() {
+        return own ? own.hasArrived : ending !== undefined || visibleEnd === sizeBytes
+      },
       reaches: (position) =>
         own ? own.reaches(position) : !far.some(([start, end]) => position >= start && position < end),
       proceed() {

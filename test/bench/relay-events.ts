@@ -51,7 +51,7 @@ export async function measureRelayEvents(): Promise<Row[]> {
   const rate = posted.size / ((performance.now() - beganAtMs) / 1000)
   const caughtUpMs = await caughtUp
   const last = await readThrough(all)
-  const progress = await watching.stop()
+  const progress = await watching.stop(last)
   await settled(all)
 
   const numbers = await numbersOf(all, before.last)
@@ -152,7 +152,10 @@ function watchProgress({ relayStatus }: RelayedSites) {
   }
   const watching = watch()
   return {
-    async stop() {
+    /** Once the relay, too, has heard that every site has stored `last`. */
+    async stop(last: number) {
+      const hasHeard = () => [...progress.values()].every((seen) => (seen.at(-1)?.through ?? 0) >= last)
+      await until(hasHeard, { what: 'the relay to hear of the last event', deadlineMs: 30_000 })
       isWatched = false
       await watching
       return progress

@@ -106,6 +106,7 @@ describe('a spool damaged while it waited on the disk', () => {
     site.primary.answer(() => ({ pause: { after: 2 * MiB, until: new Promise(() => undefined) } }))
     const follower = await follow(site.fill, APP, digest)
     await readSpan(follower, 0, 2 * MiB - 1)
+    follower.close()
     await site.restart()
     const damaged = Buffer.concat([someBytes(1000), bytes.subarray(1000, 2 * MiB)])
     await writeFile(join(site.store.paths.spools, `${digest.replace(':', '-')}.data`), damaged)
