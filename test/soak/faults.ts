@@ -32,7 +32,8 @@ export interface Storm {
 }
 
 const PRIMARY_LINKS: readonly LinkName[] = ['tokyo', 'lima']
-const LINKS: readonly LinkName[] = [...PRIMARY_LINKS, 'tokyo’s relay', 'lima’s relay']
+const RELAY_LINKS: readonly LinkName[] = ['tokyo’s relay', 'lima’s relay']
+const LINKS: readonly LinkName[] = [...PRIMARY_LINKS, ...RELAY_LINKS]
 const ANSWERING: readonly ProcessName[] = ['tokyo', 'lima a', 'lima b']
 
 /** What may be struck in which way. */
@@ -40,10 +41,13 @@ const KINDS: readonly { readonly how: LinkTrouble | ProcessTrouble; readonly tar
   [
     { how: 'cut', targets: LINKS },
     { how: 'cut after', targets: PRIMARY_LINKS },
-    { how: 'stall', targets: LINKS },
+    { how: 'stall', targets: PRIMARY_LINKS },
     { how: 'slow', targets: LINKS },
-    { how: 'black hole', targets: LINKS },
+    { how: 'black hole', targets: PRIMARY_LINKS },
     { how: 'refuse', targets: LINKS },
+    // Beside the others, since only they show tags that are believed for too long.
+    { how: 'stall', targets: RELAY_LINKS },
+    { how: 'black hole', targets: RELAY_LINKS },
     // The relay's line is for TLS where bytes may be spoiled; what comes from the primary has digests.
     { how: 'corrupt', targets: PRIMARY_LINKS },
     { how: 'kill', targets: ANSWERING },
@@ -56,6 +60,8 @@ const KINDS: readonly { readonly how: LinkTrouble | ProcessTrouble; readonly tar
 const STORM_MS = 5_000
 const CALM_MS = 8_000
 const SHORTEST_MS = 500
+/** Well beyond `tags.maxstaleness` and `tags.trust`. */
+const SHORTEST_RELAY_MS = 4_500
 /** Longer than `outage.maxstale` and `tags.maxstaleness` of the sites, so that what these forbid would show. */
 const LONGEST_LINE_MS = 6_500
 /** Under the 4 s that the relay's proof allows a registry to stand still after an event that it gave up. */
@@ -78,8 +84,10 @@ export function* storms(chance: () => number): Generator<Storm, never> {
     deck.splice(deck.indexOf(kind), 1)
     const free = freeOf(kind)
     const target = free[upTo(free.length)]
-    const longestMs = kind.targets === LINKS ? LONGEST_LINE_MS : LONGEST_PROCESS_MS
-    const forMs = SHORTEST_MS + upTo(longestMs - SHORTEST_MS)
+    const isLine = [LINKS, PRIMARY_LINKS, RELAY_LINKS].some((lines) => lines === kind.targets)
+    const longestMs = isLine ? LONGEST_LINE_MS : LONGEST_PROCESS_MS
+    const shortestMs = kind.targets === RELAY_LINKS ? SHORTEST_RELAY_MS : SHORTEST_MS
+    const forMs = shortestMs + upTo(longestMs - shortestMs)
     // Some within heads and manifests, some deep in a layer.
     const bytes = chance() < 0.5 ? upTo(3_000) : upTo(400_000)
     return target !== undefined ? faultOf(kind.how, target, forMs, bytes) : undefined

@@ -105,7 +105,11 @@ export async function startWorld(): Promise<World> {
   const copying = (name: SiteName): Tree => ({
     upstream: credential,
     relay: { url: links[`${name}’s relay`].url, tokenfile: relay.tokenFile(name) },
-    replication: { enabled: true, requests: '1000/s', reconcile: '5s' },
+    replication: {
+      ...{ enabled: true, requests: '1000/s', reconcile: '5s' },
+      // No job asks the primary about its tags: only their freshness keeps them from being too old.
+      modes: [{ pattern: 'other', mode: 'ondemand' }],
+    },
   })
   const limaRoot = `${folder.path}/lima`
   const shared = deepMerge(COMMON, {
