@@ -143,14 +143,16 @@ function watchProgress({ relayStatus }: RelayedSites) {
     while (isWatched) {
       const atMs = performance.now()
       for (const { name, through } of (await relayStatus()).sites) {
+        if (through === null) continue // It reads, and stores nothing.
         const sofar = progress.get(name) ?? []
         progress.set(name, sofar)
-        if (through !== null) sofar.push({ atMs: performance.now(), through })
+        sofar.push({ atMs: performance.now(), through })
       }
       await delay(Math.max(0, atMs + POLL_EVERY_MS - performance.now()))
     }
   }
   const watching = watch()
+  watching.catch(() => undefined) // Thrown by `stop`; what ended the relay is told before.
   return {
     /** Once the relay, too, has heard that every site has stored `last`. */
     async stop(last: number) {
