@@ -37,9 +37,9 @@ interface InLine {
 export function createPlaces({ limit, taken, isOneLeaving, metrics }: PlacesOptions): Places {
   const line = new Set<InLine>()
 
-  function refusal(): FillLimitError {
+  function refusal(why: string): FillLimitError {
     metrics.limited.inc({ limit: 'maxfills' })
-    return new FillLimitError(`${limit} blobs are being fetched: try again`)
+    return new FillLimitError(`${limit} blobs ${why}: try again`)
   }
   function call(one: InLine): void {
     line.delete(one)
@@ -54,10 +54,11 @@ export function createPlaces({ limit, taken, isOneLeaving, metrics }: PlacesOpti
       return taken() >= limit
     },
     async wait(digest, untilMs, signal) {
-      if (!isOneLeaving()) throw refusal()
+      if (!isOneLeaving()) throw refusal('are being fetched')
       const { promise: called, resolve: go, reject } = Promise.withResolvers<void>()
       const one = { digest, go }
-      const patience = setTimeout(() => reject(refusal()), untilMs - performance.now())
+      const giveUp = () => reject(refusal('are here or on their way, and the disk is behind with them'))
+      const patience = setTimeout(giveUp, untilMs - performance.now())
       line.add(one)
       metrics.fillsWaiting.set(line.size)
       try {

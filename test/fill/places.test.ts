@@ -139,7 +139,10 @@ describe('blobs that come faster than the disk takes them', () => {
   it('are refused, and counted, where the disk stands still', async () => {
     await takeAll(1, 50)
 
-    await expect(get(hold())).rejects.toMatchObject({ name: 'FillLimitError' })
+    await expect(get(hold())).rejects.toMatchObject({
+      name: 'FillLimitError',
+      message: expect.stringContaining('the disk is behind'),
+    })
     expect(await site.metrics.registry.getSingleMetricAsString('geo_registry_limited_total')).toContain(
       '{limit="maxfills"} 1',
     )
