@@ -3,11 +3,11 @@
  * only for `outage.maxstale`, law 5). Losing one costs a question; one that outlives what it confirmed would be a lie,
  * so a file is written unsynced but its removal and its expiry are durable.
  */
-import { rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Digest, parseDigest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
+import { type DurableFiles, ignoring, isAbsent, syncFolder } from './durable-files.ts'
 import { EXPIRED_AT_MS } from './expiries.ts'
 import { readSmallFile } from './link-file.ts'
 import type { Entry, StorePaths } from './paths.ts'
@@ -16,6 +16,8 @@ export interface Confirmations {
   /** When `digest` was confirmed for the entry, in wall-clock milliseconds; undefined when it was not, or another was. */
   read(name: RepositoryName, entry: Entry, digest: Digest): Promise<number | undefined>
   write(name: RepositoryName, entry: Entry, digest: Digest, atMs: number): Promise<void>
+  /** Of one that is there; false, and nothing written, when it was dropped meanwhile, with or without a turn. */
+  renew(name: RepositoryName, entry: Entry, digest: Digest, atMs: number): Promise<boolean>
   /** Still confirmed, but longer ago than any `digests.recheck`; durable when it resolves. */
   expire(name: RepositoryName, entry: Entry, digest: Digest): Promise<void>
   /** Of an entry and all below it; durable when it resolves. */
@@ -30,9 +32,25 @@ export function createConfirmations(paths: StorePaths, files: DurableFiles): Con
       return confirmed !== undefined && parseDigest(confirmed) === digest ? Number(atMs) : undefined
     },
     write: (name, entry, digest, atMs) =>
-      files.writeUnsynced(paths.confirmation(name, entry), `${digest} ${Math.trunc(atMs)}`),
+      files.writeUnsynced(paths.confirmation(name, entry), textOf(digest, atMs)),
+    renew: async (name, entry, digest, atMs) => {
+      try {
+        // In place, since a rename would bring back what is being dropped. Who reads between two bytes of it finds a
+        // time before both, or one to come, and asks.
+        const file = await open(paths.confirmation(name, entry), 'r+')
+        try {
+          await file.write(textOf(digest, atMs), 0)
+        } finally {
+          await file.close()
+        }
+        return true
+      } catch (error) {
+        if (isAbsent(error)) return false
+        throw error
+      }
+    },
     expire: (name, entry, digest) =>
-      files.write(paths.confirmation(name, entry), `${digest} ${EXPIRED_AT_MS}`),
+      files.write(paths.confirmation(name, entry), textOf(digest, EXPIRED_AT_MS)),
     drop: async (name, entry) => {
       const path = paths.confirmation(name, entry)
       await rm(path, { recursive: true, force: true })
@@ -40,4 +58,9 @@ export function createConfirmations(paths: StorePaths, files: DurableFiles): Con
       await syncFolder(dirname(path)).catch(ignoring('ENOENT', 'ENOTDIR'))
     },
   }
+}
+
+/** Of one length, whatever the time: a renewal leaves nothing of the former. */
+function textOf(digest: Digest, atMs: number): string {
+  return `${digest} ${String(Math.trunc(atMs)).padStart(13, '0')}`
 }

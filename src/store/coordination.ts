@@ -53,24 +53,27 @@ export function begun<T>(recording: Promise<T>): Promise<T> {
 
 /**
  * Whether what was just put there may stay: nothing that overrules it was recorded meanwhile, and whatever is recorded
- * from now on is removed after it. Otherwise, and where that cannot be known, `undo` has taken it back. Rejects with
- * `CoordinationUnavailableError`.
+ * from now on is removed after it. Otherwise `undo` has taken it back, and where that cannot be known, `inDoubt` (default
+ * `undo`). Rejects with `CoordinationUnavailableError`.
  */
 export async function mayStay(
   coordination: Coordination,
   mark: Mark,
   keys: readonly string[],
   undo: () => Promise<void>,
+  inDoubt: () => Promise<void> = undo,
 ): Promise<boolean> {
   // Turns are never lost within a process: what is removed meanwhile waits for its own.
   if (!coordination.shared) return true
-  let stays = false
+  let isOverruled: boolean
   try {
-    stays = !(await coordination.overrules(mark, ...keys))
-    return stays
-  } finally {
-    if (!stays) await undo()
+    isOverruled = await coordination.overrules(mark, ...keys)
+  } catch (error) {
+    await inDoubt()
+    throw error
   }
+  if (isOverruled) await undo()
+  return !isOverruled
 }
 
 /** For a store that no other process changes. `bury` has taken effect when it returns. */

@@ -3,11 +3,11 @@ import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
 import { StoreError } from './blob-store.ts'
 import { forEachBounded } from './bounded.ts'
-import { begun, mayStay } from './coordination.ts'
+import { begun } from './coordination.ts'
 import { EXPIRED_AT_MS, type Expiries } from './expiries.ts'
 import type { FsBlobStore } from './fs-blob-store.ts'
 import type { FsTags } from './fs-tags.ts'
-import { type IndexParts, orUnconfirm } from './index-parts.ts'
+import { type IndexParts, keepWord, orUnconfirm } from './index-parts.ts'
 import { readLink } from './link-file.ts'
 import { type Entry, LAYERS, linkEntry, MANIFESTS, tagEntry } from './paths.ts'
 import { createReadThrough } from './read-through.ts'
@@ -66,18 +66,19 @@ export function createFsLinks(deps: FsLinksDeps, maxRemembered: number): FsLinks
     const linking = change(name, `linking ${digest}`, forget, async () => {
       if (await coordination.overrules(mark, ...keys)) return false
       const held = await load(name, entry)
+      const confirmedAtMs = held?.target === target ? held.confirmedAtMs : undefined
       // A confirmation is only ever written after its link was synced, so one that is confirmed needs no writing.
-      if (held?.target !== target || held.confirmedAtMs === undefined) {
+      if (confirmedAtMs === undefined) {
         if (!(await blobs.secure(target))) {
           throw new StoreError('io', `linking ${digest} in ${name}: blob ${target} is not here`)
         }
         await establish(name)
         await files.write(paths.link(name, entry), target)
       }
-      const confirmedAtMs = Math.max(mark.atMs, held?.target === target ? (held.confirmedAtMs ?? 0) : 0)
-      await confirmations.write(name, entry, target, confirmedAtMs)
-      const stays = await mayStay(coordination, mark, keys, () => hiding.hide(name, [entry]))
-      if (stays) links.set(key, { target, confirmedAtMs })
+      // What removed it meanwhile may have been that it expired.
+      const word = { name, entry, digest: target, mark, keys, confirmedAtMs, inDoubtMs: EXPIRED_AT_MS }
+      const stays = await keepWord(deps, word, () => hiding.hide(name, [entry]))
+      if (stays) links.set(key, { target, confirmedAtMs: Math.max(mark.atMs, confirmedAtMs ?? 0) })
       else forget()
       return stays
     })

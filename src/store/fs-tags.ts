@@ -2,8 +2,8 @@
 import type { Digest } from '../oci/digest.ts'
 import type { RepositoryName, Tag } from '../oci/reference.ts'
 import { StoreError } from './blob-store.ts'
-import { begun, mayStay } from './coordination.ts'
-import { type IndexParts, orUnconfirm } from './index-parts.ts'
+import { begun } from './coordination.ts'
+import { type IndexParts, keepWord, orUnconfirm } from './index-parts.ts'
 import { readLink } from './link-file.ts'
 import { linkEntry, tagEntry } from './paths.ts'
 import { createReadThrough } from './read-through.ts'
@@ -58,8 +58,8 @@ export function createFsTags(deps: IndexParts, maxRemembered: number): FsTags {
     const tagging = change(name, `tagging ${digest} as ${tag}`, forgetIt, async () => {
       if (await coordination.overrules(mark, ...keys)) return false
       const held = (await load(name, tag))?.held
-      const stands = held?.digest === digest ? held.confirmedAtMs : undefined
-      if (stands === undefined) {
+      const confirmedAtMs = held?.digest === digest ? held.confirmedAtMs : undefined
+      if (confirmedAtMs === undefined) {
         if (!(await readLink(paths.link(name, linkEntry('manifest', digest))))) {
           throw new StoreError(
             'io',
@@ -69,10 +69,9 @@ export function createFsTags(deps: IndexParts, maxRemembered: number): FsTags {
         await files.write(paths.tagIndexLink(name, tag, digest), digest)
         await files.write(paths.tagLink(name, tag), digest)
       }
-      const atMs = Math.max(mark.atMs, stands ?? 0)
-      await confirmations.write(name, entry, digest, atMs)
-      const stays = await mayStay(coordination, mark, keys, () => hiding.hide(name, [entry]))
-      if (stays) remember(name, tag, digest, atMs)
+      const word = { name, entry, digest, mark, keys, confirmedAtMs }
+      const stays = await keepWord(deps, word, () => hiding.hide(name, [entry]))
+      if (stays) remember(name, tag, digest, Math.max(mark.atMs, confirmedAtMs ?? 0))
       else forget(name, tag)
       return stays
     })
@@ -87,8 +86,9 @@ export function createFsTags(deps: IndexParts, maxRemembered: number): FsTags {
       if (await coordination.overrules(mark, ...keys)) return
       const onDisk = await load(name, tag)
       if (onDisk?.held.digest !== digest || mark.atMs <= onDisk.writtenAtMs) return
-      await confirmations.write(name, tagEntry(tag), digest, mark.atMs)
-      if (await mayStay(coordination, mark, keys, undo)) remember(name, tag, digest, mark.atMs)
+      const { confirmedAtMs } = onDisk.held
+      const word = { name, entry: tagEntry(tag), digest, mark, keys, confirmedAtMs }
+      if (await keepWord(deps, word, undo)) remember(name, tag, digest, mark.atMs)
       else forget(name, tag)
     })
   }

@@ -165,6 +165,29 @@ describe('an error', () => {
     trouble('down', 'tokyo')
     expect(model.judgeBlob(HERE, 'a', reply(undefined))).toBeUndefined()
   })
+
+  it('is forgiven for a blob that came to be held as Redis went away, until it is held again', () => {
+    const { model, pass, found, reply, trouble } = scene()
+    const AT_LIMA = { ...HERE, place: 'lima' } as const
+    model.beginBlob('team/app', 'a').settle(reply(201))
+    model.beginBlob('team/app', 'b').settle(reply(201))
+    const judge = (digest: string) => model.judgeBlob(AT_LIMA, digest, reply(503))
+    expect(model.judgeBlob(AT_LIMA, 'a', found('a'))).toBeUndefined()
+    pass(5_000)
+    expect(model.judgeBlob(AT_LIMA, 'b', found('b'))).toBeUndefined()
+    const redisBack = trouble('shared state', 'lima')
+    pass(500)
+    redisBack()
+    const primaryBack = trouble('away', 'lima')
+    expect([judge('a'), judge('b')]).toEqual([expect.stringContaining('it is held here'), undefined])
+    primaryBack()
+    model.forget()
+    pass(130_000)
+    trouble('away', 'lima')
+    expect(judge('b')).toBeUndefined()
+    expect(model.judgeBlob(AT_LIMA, 'b', found('b'))).toBeUndefined()
+    expect(judge('b')).toContain('it is held here')
+  })
 })
 
 describe('a blob', () => {

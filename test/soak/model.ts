@@ -75,6 +75,8 @@ const LANDS_WITHIN_MS = 30_000
 /** What it takes to ask once more before something is taken out of sight. */
 const ASKING_MS = 10_000
 const REMEMBERED_BLOBS = 2_000
+/** A process waits this long at most for a Redis that does not answer. */
+const TAKEN_BACK_MS = 2_000
 const NO_RULES: Rules = { stalenessMs: 0, maxStaleMs: 0, recheckMs: 0 }
 
 interface BlobPush {
@@ -85,7 +87,8 @@ interface BlobPush {
 export function createModel({ rules, tags, disturbances, now }: ModelOptions): Model {
   const histories = new Map<string, Map<string, History>>()
   const blobs = new Map<string, BlobPush>()
-  const held = new Set<string>()
+  /** Blobs that were answered from the disk, and where and when first. */
+  const held = new Map<string, { readonly place: Place; readonly atMs: number }>()
   /** Of each repository: docker-registry writes its links in place, and answers 500 to whoever reads one just then. */
   const writing = new Map<string, Span[]>()
 
@@ -102,6 +105,14 @@ export function createModel({ rules, tags, disturbances, now }: ModelOptions): M
     if (disturbances.explain(place, effects, span) !== undefined) return true
     if (!effects.includes('away')) return false
     return (writing.get(repository) ?? []).some(({ start, end }) => start < span.end && span.start < end)
+  }
+
+  /** What is linked in the moment in which Redis goes away is taken back: nobody can say that it was not removed. */
+  function isHeld(key: string): boolean {
+    const seen = held.get(key)
+    if (!seen) return false
+    const span = { start: seen.atMs, end: seen.atMs + TAKEN_BACK_MS }
+    return disturbances.explain(seen.place, ['shared state'], span) === undefined
   }
 
   /** An error, if it is one, and whether anything explains it. */
@@ -202,7 +213,7 @@ export function createModel({ rules, tags, disturbances, now }: ModelOptions): M
     judgeBlob(asked, digest, reply, expected = digest) {
       const key = `${asked.repository} ${digest}`
       const heldKey = `${asked.place} ${key}`
-      const mustAnswer = held.has(heldKey) && !asked.decidesUpload
+      const mustAnswer = isHeld(heldKey) && !asked.decidesUpload
       const error = judgeError(asked, reply, mustAnswer ? ['down'] : ['down', 'away'])
       if (error !== undefined) return mustAnswer ? `it is held here, and ${error}` : error
       if (isError(reply)) return undefined
@@ -216,7 +227,10 @@ export function createModel({ rules, tags, disturbances, now }: ModelOptions): M
       if (status !== 200 && status !== 206) return `it is answered ${status}: ${reply.words}`
       if (bodyDigest !== undefined && bodyDigest !== expected) return `its bytes are ${bodyDigest}`
       if (push && push.start > reply.end) return 'it was never pushed here'
-      if (reply.source === 'local' && status === 200 && bodyDigest !== undefined) held.add(heldKey)
+      const isWhole = status === 200 && bodyDigest !== undefined
+      const { place } = asked
+      if (reply.source === 'local' && isWhole && !isHeld(heldKey))
+        held.set(heldKey, { place, atMs: reply.end })
       return undefined
     },
     judgeWrite,
@@ -247,6 +261,8 @@ export function createModel({ rules, tags, disturbances, now }: ModelOptions): M
         blobs.delete(key)
         for (const place of ['tokyo', 'lima']) held.delete(`${place} ${key}`)
       }
+      // While it is known what happened then.
+      for (const key of [...held.keys()]) if (!isHeld(key)) held.delete(key)
     },
   }
 }

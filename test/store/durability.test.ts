@@ -139,7 +139,7 @@ describe('a store after a power cut', () => {
       for (const survival of ['seen', 'synced'] as const) {
         const found = new Map(disk.afterPowerCut(() => survival).map((file) => [file.path, file.text]))
         for (const one of expired) {
-          expect(found.get(paths.confirmation(name, linkEntry('manifest', one))), call.line).toBe(`${one} 1`)
+          expect(found.get(paths.confirmation(name, linkEntry('manifest', one))), call.line).toMatch(/ 0*1$/)
           looked += 1
         }
         if (what === 'drop') expect(found.has(paths.complete(name)), call.line).toBe(false)
