@@ -10,6 +10,7 @@ import { exportCheck } from '../replicator/export-check.ts'
 import type { Follower } from '../replicator/follower.ts'
 import type { Inventory } from '../replicator/inventory.ts'
 import { plan } from '../replicator/plan.ts'
+import { rebuild } from '../replicator/rebuild.ts'
 import type { Reconciler } from '../replicator/reconcile.ts'
 import type { Config } from './config.ts'
 import { createExplain } from './explain.ts'
@@ -201,22 +202,15 @@ export function createReplicationControl(config: Config, deps: ReplicationContro
       saying(async () => {
         const before = (await tracking.counts()).total
         if (dryRun) return { forgotten: before }
-        await tracking.clear()
-        let found = 0
-        let page: RepositoryName[] = []
-        const flush = async () => {
-          found += await tracking.discover(page)
-          page = []
-          onProgress({ phase: 'reading the store', done: found, total: undefined, unit: 'repositories' })
-        }
-        for await (const name of holdings.repositories(signal)) {
-          if (modeOf(name) !== 'replicate') continue
-          page.push(name)
-          if (page.length === PAGE) await flush()
-        }
-        await flush()
-        const { discovered } = await reconciler.passNow()
-        return { forgotten: before, foundHere: found, foundAtPrimary: discovered }
+        const found = await rebuild(
+          { tracking, holdings, reconciler, modeOf },
+          {
+            signal,
+            onProgress: (done) =>
+              onProgress({ phase: 'reading the store', done, total: undefined, unit: 'repositories' }),
+          },
+        )
+        return { forgotten: before, ...found }
       }),
   }
 }
