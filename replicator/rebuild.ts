@@ -23,6 +23,7 @@ export interface RebuildOptions {
 
 export interface RebuildReport {
   readonly foundAtPrimary: number
+  /** Tagged here, and not in the primary's list. */
   readonly foundHereOnly: number
   /** What would have to go, and waits for a hand at the brake. */
   readonly heldBack: number
@@ -31,7 +32,7 @@ export interface RebuildReport {
 /** Rows made at a time. */
 const PAGE = 1000
 
-/** Rejects as `passNow`, or with the signal's reason; what is here is tracked all the same. */
+/** Rejects as `passNow`, once what is here is tracked all the same, or with the signal's reason. */
 export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promise<RebuildReport> {
   const { tracking, reconciler } = deps
   await tracking.clear()

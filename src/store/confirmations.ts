@@ -7,7 +7,7 @@ import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Digest, parseDigest } from '../oci/digest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import { type DurableFiles, ignoring, isAbsent, syncFolder } from './durable-files.ts'
+import { type DurableFiles, ignoring, syncFolder } from './durable-files.ts'
 import { EXPIRED_AT_MS } from './expiries.ts'
 import { readSmallFile } from './link-file.ts'
 import type { Entry, StorePaths } from './paths.ts'
@@ -34,20 +34,16 @@ export function createConfirmations(paths: StorePaths, files: DurableFiles): Con
     write: (name, entry, digest, atMs) =>
       files.writeUnsynced(paths.confirmation(name, entry), textOf(digest, atMs)),
     renew: async (name, entry, digest, atMs) => {
+      // In place, since a rename would bring back what is being dropped. Who reads between two bytes of it finds a time
+      // before both, or one to come, and asks.
+      const file = await open(paths.confirmation(name, entry), 'r+').catch(ignoring('ENOENT', 'ENOTDIR'))
+      if (!file) return false
       try {
-        // In place, since a rename would bring back what is being dropped. Who reads between two bytes of it finds a
-        // time before both, or one to come, and asks.
-        const file = await open(paths.confirmation(name, entry), 'r+')
-        try {
-          await file.write(textOf(digest, atMs), 0)
-        } finally {
-          await file.close()
-        }
-        return true
-      } catch (error) {
-        if (isAbsent(error)) return false
-        throw error
+        await file.write(textOf(digest, atMs), 0)
+      } finally {
+        await file.close()
       }
+      return true
     },
     expire: (name, entry, digest) =>
       files.write(paths.confirmation(name, entry), textOf(digest, EXPIRED_AT_MS)),
